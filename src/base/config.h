@@ -1,0 +1,29 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "base/paths.h"
+
+namespace atl {
+
+// All settings of atolld, each with its default. Filled by atolld's command line; every role gets
+// the parts it needs.
+struct Config {
+  Paths paths;
+  std::string listen_host = "127.0.0.1";
+  std::uint16_t listen_port = 7700;       // 0 = any free one; see Paths::endpoint_file
+  // Unprivileged ids of the api and edge roles. They need no passwd entry.
+  std::uint32_t api_uid = 64701;
+  std::uint32_t edge_uid = 64702;
+  // Host ids for sandboxes: sandbox n gets 65536 ids from uid_first + n * 65536.
+  std::uint32_t uid_first = 1'000'000'000;
+  std::uint32_t uid_ranges = 4096;
+  // Names the cgroups (atoll-<instance>) so that two instances on one host never meet.
+  std::string instance = "main";
+  std::string agent_path = "/usr/local/lib/atoll/atoll-agent";
+  std::string crun_path = "/usr/bin/crun";
+  std::string runc_path = "/usr/sbin/runc";
+  std::string runsc_path;                 // "" = <root>/runtimes/runsc, then /usr/bin, /usr/local/bin
+};
+
+}  // namespace atl
