@@ -41,6 +41,8 @@ std::string joined(const std::vector<std::string>& argv) {
   return out;
 }
 
+constexpr unsigned kCloseRangeCloexec = 1u << 2;  // CLOSE_RANGE_CLOEXEC of linux/close_range.h
+
 struct ChildPlan {
   char* const* argv;
   char* const* envp;
@@ -63,6 +65,8 @@ struct ChildPlan {
     ::close(out);
     ::close(err);
   }
+  // Descriptors that somebody else's code left open across exec stay out of the child as well.
+  ::syscall(SYS_close_range, 3u, ~0u, kCloseRangeCloexec);
   for (int fd : *plan.inherit) ::fcntl(fd, F_SETFD, 0);
   {
     sigset_t none;
