@@ -15,10 +15,11 @@ namespace atl {
 //       |-- sandboxes/ID/       journal.json, boot.log, channel/channel.sock, bundle/ ...
 //       `-- disks/              disk images, ready and in use
 //   <run>                       /run/atoll
-//   |-- api.sock                edge -> api, HTTP/1.1
+//   |-- api/api.sock            edge -> api, HTTP/1.1; api's own folder, since it binds without privilege
 //   |-- node.sock               api -> node, proto/node.proto
 //   |-- channels.sock           node -> edge, descriptors
-//   |-- endpoint                host:port that the edge listens on, written when it does
+//   |-- edge/endpoint           host:port that the edge listens on, written when it does; edge's own folder
+//   |-- endpoint                a link to it
 //   `-- ROLE.pid, atolld.pid    pid and start time
 struct Paths {
   std::string root = "/var/lib/atoll";
@@ -37,10 +38,13 @@ struct Paths {
   std::string sandbox_dir(const std::string& id) const { return sandboxes_dir() + "/" + id; }
   std::string disks_dir() const { return node_dir() + "/disks"; }
 
-  std::string api_socket() const { return run + "/api.sock"; }
+  std::string api_run_dir() const { return run + "/api"; }
+  std::string edge_run_dir() const { return run + "/edge"; }
+  std::string api_socket() const { return api_run_dir() + "/api.sock"; }
   std::string node_socket() const { return run + "/node.sock"; }
   std::string channels_socket() const { return run + "/channels.sock"; }
-  std::string endpoint_file() const { return run + "/endpoint"; }
+  std::string endpoint_file() const { return edge_run_dir() + "/endpoint"; }
+  std::string endpoint_link() const { return run + "/endpoint"; }
   std::string pid_file(const std::string& role) const { return run + "/" + role + ".pid"; }
 };
 
