@@ -106,8 +106,7 @@ Result<filesystem::EntryInfo> stat_entry(const std::string& path, const Users& u
   WalkOptions not_following = options;
   not_following.follow_last = false;
   auto spot = walk(path, not_following);
-  const bool missing = spot.ok() ? !spot->exists() : spot.error().code == Errc::not_found;
-  if (missing) return make_error(Errc::not_found, fmt::format("file not found: {}", utf8_text(path)));
+  if (is_missing(spot)) return make_error(Errc::not_found, fmt::format("file not found: {}", utf8_text(path)));
   if (!spot.ok()) return std::move(spot).error();
   return entry_of(*spot, path, users, options);
 }

@@ -39,8 +39,7 @@ Result<OpenFile> opened(const std::string& path, const Spot& spot, UniqueFd fd, 
 
 Result<OpenFile> read_once(const std::string& path, const WalkOptions& options) {
   auto walked = walk(path, options);
-  const bool missing = walked.ok() ? !walked->exists() : walked.error().code == Errc::not_found;
-  if (missing) return make_error(Errc::not_found, fmt::format("path '{}' does not exist", utf8_text(path)));
+  if (is_missing(walked)) return make_error(Errc::not_found, fmt::format("path '{}' does not exist", utf8_text(path)));
   TRY(Spot spot, std::move(walked));
   CHECK_OK(require_regular(path, spot.stat->st_mode));
   TRY(UniqueFd fd, open_spot(spot, O_RDONLY));

@@ -27,15 +27,20 @@ Status write_bytes(int fd, const char* bytes, std::size_t count) {
   return ok();
 }
 
-Task<Result<std::size_t>> fill(rpc::ByteSource& source, char* piece) {
-  std::size_t filled = 0;
-  while (filled < kPieceBytes) {
-    const std::span<char> room(piece + filled, kPieceBytes - filled);
+// What one piece got, and why no more came: nothing wrong and not full means the end.
+struct Filled {
+  std::size_t bytes = 0;
+  Status state = ok();
+};
+
+Task<Filled> fill(rpc::ByteSource& source, char* piece) {
+  Filled filled;
+  while (filled.bytes < kPieceBytes) {
+    const std::span<char> room(piece + filled.bytes, kPieceBytes - filled.bytes);
     auto got = co_await source.read_some(room);
-    if (!got.ok() && filled == 0) co_return got;
-    // What came before the failure is written; the next call meets the failure again.
+    if (!got.ok()) filled.state = std::move(got).error();
     if (!got.ok() || *got == 0) break;
-    filled += *got;
+    filled.bytes += *got;
   }
   co_return filled;
 }
@@ -47,14 +52,13 @@ Task<Status> write_all(AgentContext& context, rpc::ByteSource& source, OpenFile 
   pieces->file = std::move(file);
   std::optional<Background<Status>> under_way;
   for (int current = 0;; current ^= 1) {
-    auto filled = co_await fill(source, pieces->piece[current].get());
+    Filled filled = co_await fill(source, pieces->piece[current].get());
     if (under_way) {
       Status written = co_await under_way->wait();
       CO_CHECK_OK(std::move(written));
     }
-    if (!filled.ok()) co_return std::move(filled).error();
-    const bool last = *filled < kPieceBytes;
-    auto write = [pieces, current, count = *filled, last, metadata]() -> Status {
+    const bool failed = !filled.state.ok(), last = !failed && filled.bytes < kPieceBytes;
+    auto write = [pieces, current, count = filled.bytes, last, metadata]() -> Status {
       CHECK_OK(write_bytes(pieces->file.fd.get(), pieces->piece[current].get(), count));
       if (!last) return ok();
       CHECK_OK(write_metadata(pieces->file.fd.get(), metadata));
@@ -62,7 +66,10 @@ Task<Status> write_all(AgentContext& context, rpc::ByteSource& source, OpenFile 
       return ::close(pieces->file.fd.release()) == 0 || errno == EINTR ? ok() : Status(os_error("close", ""));
     };
     under_way.emplace(context.pool, context.executor, std::move(write));
-    if (last) co_return co_await under_way->wait();
+    if (!last && !failed) continue;
+    Status written = co_await under_way->wait();
+    if (!written.ok() || !failed) co_return written;
+    co_return std::move(filled.state).error();
   }
 }
 

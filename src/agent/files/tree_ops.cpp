@@ -77,8 +77,7 @@ Result<Spot> source_of_move(const std::string& source, const WalkOptions& option
   plain.follow_last = false;
   plain.make_parents.reset();
   auto spot = walk(source, plain);
-  const bool missing = spot.ok() ? !spot->exists() : spot.error().code == Errc::not_found;
-  if (missing) return make_error(Errc::not_found, fmt::format("source file not found: {}", utf8_text(source)));
+  if (is_missing(spot)) return make_error(Errc::not_found, fmt::format("source file not found: {}", utf8_text(source)));
   return spot;
 }
 
@@ -146,11 +145,8 @@ Status remove_entry(const std::string& path, const WalkOptions& options) {
   WalkOptions plain = options;
   plain.follow_last = false;
   auto walked = walk(path, plain);
-  if (!walked.ok()) {
-    if (walked.error().code == Errc::not_found || walked.error().os_error == ENOTDIR) return ok();
-    return std::move(walked).error();
-  }
-  if (!walked->exists()) return ok();
+  if (is_missing(walked)) return ok();
+  if (!walked.ok()) return std::move(walked).error();
   if (walked->name == ".")
     return make_error(Errc::invalid, fmt::format("'{}' cannot be removed: name a folder's entry, not '/' , '.' or '..'",
                                                  utf8_text(path)));
@@ -163,8 +159,7 @@ Status remove_entry(const std::string& path, const WalkOptions& options) {
 Result<std::vector<filesystem::EntryInfo>> list_dir(const std::string& path, std::uint32_t depth, const Users& users,
                                                     const WalkOptions& options) {
   auto walked = walk(path, options);
-  const bool missing = walked.ok() ? !walked->exists() : walked.error().code == Errc::not_found;
-  if (missing) return make_error(Errc::not_found, fmt::format("path not found: {}", utf8_text(path)));
+  if (is_missing(walked)) return make_error(Errc::not_found, fmt::format("path not found: {}", utf8_text(path)));
   TRY(Spot spot, std::move(walked));
   if (!spot.is_dir())
     return make_error(Errc::invalid, fmt::format("path is not a directory: {}", utf8_text(path)));

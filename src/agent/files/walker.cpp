@@ -243,6 +243,11 @@ Result<Spot> walk(std::string_view path, const WalkOptions& options) {
   }
 }
 
+bool is_missing(const Result<Spot>& spot) {
+  if (spot.ok()) return !spot->exists();
+  return spot.error().os_error == ENOENT || spot.error().os_error == ENOTDIR;
+}
+
 Result<UniqueFd> open_spot(const Spot& spot, int flags, unsigned mode) {
   const int all = flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
   UniqueFd fd(::openat(spot.dir.get(), spot.name.c_str(), all, mode));

@@ -67,6 +67,9 @@ struct Spot {
 // without stat; a missing folder on the way is Errc::not_found.
 Result<Spot> walk(std::string_view path, const WalkOptions& options);
 
+// Nothing there: no such entry, no such folder on the way, or a file where a folder is needed.
+bool is_missing(const Result<Spot>& spot);
+
 // Opens what the spot names with O_NOFOLLOW, O_NONBLOCK, O_NOCTTY and O_CLOEXEC added, so that no
 // pipe, terminal or freshly swapped link is waited for or followed.
 Result<UniqueFd> open_spot(const Spot& spot, int flags, unsigned mode = 0);
