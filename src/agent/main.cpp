@@ -1,0 +1,61 @@
+// atoll-agent: process 1 of every sandbox. Its boot config comes on standard input
+// (agent/boot_config.h); its log is standard error; it never ends by itself.
+#include <unistd.h>
+
+#include "agent/boot_config.h"
+#include "agent/channel.h"
+#include "agent/context.h"
+#include "agent/files/files_service.h"
+#include "agent/init.h"
+#include "agent/metrics.h"
+#include "agent/process/process_service.h"
+#include "agent/reaper.h"
+#include "agent/router.h"
+#include "base/log.h"
+
+namespace atl::agent {
+namespace {
+
+constexpr std::size_t kPoolThreads = 4;
+
+int run() {
+  log_configure("agent", Level::info);
+  harden_process();
+  crypto_init();
+  auto boot = read_boot_config(STDIN_FILENO);
+  const Status sealed = seal_standard_streams();
+  if (!boot.ok() || !sealed.ok()) {
+    log_error("no start", {{"error", boot.ok() ? sealed.error().message : boot.error().message}});
+    return 1;
+  }
+  const auto open_files = raise_open_files();
+  const bool process_1 = ::getpid() == 1;
+  if (process_1) set_up_sandbox(*boot);
+
+  asio::io_context loop(1);
+  asio::thread_pool pool(kPoolThreads);
+  const SystemClock clock;
+  AgentContext context{loop.get_executor(), pool, clock, std::move(*boot), {}};
+  context.env = sandbox_env(context.boot);
+  Reaper reaper(context.executor);
+  reaper.start();
+  ProcessService processes(context, reaper, ProcessTimes{}, open_files);
+  FilesService files(context);
+  Metrics metrics(context, MetricsRoots{});
+  Router router(context, processes, files, metrics);
+  log_info("agent runs", {{"sandbox", context.boot.sandbox_id}, {"process1", process_1 ? "yes" : "no"}});
+  spawn(context.executor, "channel", serve_channel(context, [&router](rpc::Exchange& e) { return router.handle(e); }));
+  for (;;) {
+    try {
+      loop.run();
+      loop.restart();
+    } catch (const std::exception& error) {
+      log_error("loop", {{"error", error.what()}});
+    }
+  }
+}
+
+}  // namespace
+}  // namespace atl::agent
+
+int main() { return atl::agent::run(); }
