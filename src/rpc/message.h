@@ -95,6 +95,9 @@ class Exchange {
   // closed connection). Replaces an earlier one. Not called after finish or when the handler ended.
   virtual void on_gone(std::function<void()> callback) = 0;
   virtual bool gone() const = 0;
+
+  // The client's address ("192.0.2.1", "2001:db8::1"), "" where there is none (UNIX sockets, HTTP/2).
+  virtual std::string peer() const { return {}; }
 };
 
 using Handler = std::function<Task<void>(Exchange&)>;
