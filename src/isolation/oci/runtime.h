@@ -1,0 +1,39 @@
+#pragma once
+#include <string>
+
+#include "base/subprocess.h"
+#include "isolation/oci/spec.h"
+
+namespace atl::isolation::oci {
+
+// How one runtime's command line is written. The two differ only here, in spec.cpp where it says
+// so, and in what verify.cpp looks at.
+class RuntimeTool {
+ public:
+  // `state_root` is the runtime's own folder of this instance.
+  RuntimeTool(Runtime kind, std::string path, std::string state_root)
+      : kind_(kind), path_(std::move(path)), state_root_(std::move(state_root)) {}
+
+  Runtime kind() const { return kind_; }
+  std::string_view name() const { return kind_ == Runtime::crun ? "crun" : "runsc"; }
+  const std::string& path() const { return path_; }
+  const std::string& state_root() const { return state_root_; }
+
+  // Creates and starts; returns once process 1 runs. Its streams become process 1's.
+  Command run(const std::string& id, const std::string& bundle, const std::string& pid_file,
+              const std::string& log_file) const;
+  // Forgets the sandbox, and ends what the runtime itself keeps running for it.
+  Command remove(const std::string& id) const;
+  // The runtime's version, by asking it.
+  Result<std::string> version() const;
+  // Ids that the runtime has state of.
+  std::vector<std::string> ids() const;
+  bool knows(const std::string& id) const;
+
+ private:
+  Command base(const std::string& log_file) const;
+  Runtime kind_;
+  std::string path_, state_root_;
+};
+
+}  // namespace atl::isolation::oci

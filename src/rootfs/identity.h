@@ -1,0 +1,14 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace atl::rootfs {
+
+// Gives a mounted root its own name before anything runs in it: /etc/hosts, /etc/hostname, and a
+// fresh /etc/machine-id where the template has one, so that clones are not taken for each other.
+// A root without /etc is left as it is. The template's links are not followed.
+Status write_identity(const std::string& root, const std::string& hostname, std::uint32_t uid_base);
+
+}  // namespace atl::rootfs
