@@ -29,7 +29,7 @@ TEST_P(Conformance, ProcessOneAnswersOnItsChannel) {
   EXPECT_EQ(world->traces_of("a1"), std::vector<std::string>{});
 }
 
-INSTANTIATE_TEST_SUITE_P(Drivers, Conformance, ::testing::Values(Kind::container, Kind::gvisor),
+INSTANTIATE_TEST_SUITE_P(Drivers, Conformance, ::testing::Values(Kind::fake, Kind::container, Kind::gvisor),
                          [](const auto& info) { return testing::name(info.param); });
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace atl::isolation::oci {
 namespace {
 
-constexpr std::int64_t kOpenFilesMax = 1'048'576;
+constexpr std::int64_t kOpenFilesMax = 1'048'576, kOpenFilesUsual = 65'536;
 constexpr std::size_t kHostnameBytesMax = 63;
 constexpr std::size_t kBootConfigBytesMax = 1u << 20;  // agent/boot_config.h
 constexpr std::int64_t kMemoryBytesMin = 16ll << 20, kMemoryBytesMax = 16ll << 40;
@@ -63,7 +63,7 @@ json::array capabilities() {
 }
 
 json::object process_of(const Plan& plan) {
-  const std::int64_t open_files = std::min<std::int64_t>(kOpenFilesMax, static_cast<std::int64_t>(plan.open_files_max));
+  const auto open_files = std::min<std::int64_t>(kOpenFilesMax, static_cast<std::int64_t>(plan.open_files_max));
   return json::object{
       {"terminal", false},
       {"user", {{"uid", 0}, {"gid", 0}}},
@@ -73,7 +73,7 @@ json::object process_of(const Plan& plan) {
       // Inheritable and ambient stay empty: who is not root inside has none.
       {"capabilities",
        {{"bounding", capabilities()}, {"effective", capabilities()}, {"permitted", capabilities()}}},
-      {"rlimits", json::array{json::object{{"type", "RLIMIT_NOFILE"}, {"hard", open_files}, {"soft", open_files}},
+      {"rlimits", json::array{json::object{{"type", "RLIMIT_NOFILE"}, {"hard", open_files}, {"soft", std::min(open_files, kOpenFilesUsual)}},
                               // A core dump would be written by the host's core_pattern.
                               json::object{{"type", "RLIMIT_CORE"}, {"hard", 0}, {"soft", 0}}}},
       {"oomScoreAdj", kOomScoreAdj},

@@ -8,6 +8,8 @@
 #include "base/crypto.h"
 #include "base/fs.h"
 #include "base/testing/needs.h"
+#include "isolation/fake/fake_driver.h"
+#include "isolation/fake/process_tree.h"
 #include "isolation/oci/host_namespace.h"
 #include "isolation/oci/oci_driver.h"
 #include "isolation/testing/sandbox_fixture.h"
@@ -104,6 +106,14 @@ void World::restart_driver() {
   driver_.reset();
   disks_.reset();
   disks_ = std::make_shared<rootfs::DiskPool>(rootfs::DiskPool::Options{.dir = dir_ + "/node/disks", .ready_per_size = 1});
+  if (kind_ == Kind::fake) {
+    FakeDriver::Options options;
+    options.instance = instance_;
+    options.agent_path = beside_this_program("isolation_test_agent");
+    options.pool = &pool_;
+    driver_ = std::make_unique<FakeDriver>(options);
+    return;
+  }
   OciDriver::Options options;
   options.tier = kind_ == Kind::gvisor ? Tier::gvisor : Tier::container;
   options.instance = instance_;
@@ -187,7 +197,8 @@ std::vector<std::string> World::traces_of(const std::string& id) {
     if (const auto names = list_dir(dir_ + "/node/runtimes/" + runtime); names.ok())
       for (const std::string& name : *names)
         if (name.find(id) != std::string::npos) found.push_back(name);
-  // Processes carry the sandbox's range of ids.
+  for (const Marked& process : find_marked("fake-sandbox:" + instance_ + ":" + id))
+    found.push_back("process " + std::to_string(process.pid));
   return found;
 }
 
