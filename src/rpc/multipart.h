@@ -22,6 +22,9 @@ class MultipartReader {
   Task<Result<std::size_t>> read_some(std::span<char> into);
 
  private:
+  Task<Status> fill(std::string_view missing);
+  Task<Status> skip_to_delimiter();
+
   ByteSource& source_;
   std::string delimiter_;
   std::string buffered_;
@@ -29,6 +32,7 @@ class MultipartReader {
   bool in_part_ = false;
   bool ended_ = false;
   bool first_ = true;
+  bool at_part_start_ = false;
 };
 
 }  // namespace atl::rpc
