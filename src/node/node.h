@@ -47,7 +47,13 @@ class Node {
   static constexpr std::int64_t kBootLogBytesMax = 1 << 20;
   static constexpr std::int64_t kMemoryOvercommit = 8;  // sum of limits over the host's memory
 
-  explicit Node(NodeParts parts) : p_(std::move(parts)), ranges_(p_.config.uid_first, p_.config.uid_ranges) {}
+  // The last ranges are the drivers' own, for their probes.
+  static constexpr std::uint32_t kProbeRanges = 4;
+  static std::uint32_t sandbox_ranges(const Config& config) {
+    return config.uid_ranges > kProbeRanges ? config.uid_ranges - kProbeRanges : 0;
+  }
+
+  explicit Node(NodeParts parts) : p_(std::move(parts)), ranges_(p_.config.uid_first, sandbox_ranges(p_.config)) {}
 
   // Once, before anything else: goes on with what an earlier node left, removes what is half made
   // and what has no journal.

@@ -6,8 +6,9 @@ std::string_view posture(isolation::Tier tier) {
   return tier == isolation::Tier::container ? "mistakes-only" : "hostile-code";
 }
 
-Tiers::Tiers(std::vector<std::unique_ptr<isolation::Driver>> drivers) : drivers_(std::move(drivers)) {
-  std::stable_sort(drivers_.begin(), drivers_.end(), [](const auto& a, const auto& b) { return a->tier() > b->tier(); });
+Tiers::Tiers(std::vector<std::unique_ptr<isolation::Driver>> drivers, std::vector<Missing> missing)
+    : drivers_(std::move(drivers)), missing_(std::move(missing)) {
+  std::sort(drivers_.begin(), drivers_.end(), [](const auto& a, const auto& b) { return a->tier() > b->tier(); });
   probes_.resize(drivers_.size());
 }
 
@@ -48,6 +49,9 @@ Task<Result<isolation::Driver*>> Tiers::choose(std::string tier, Millis at_most)
     if (probes_[i]->works) co_return drivers_[i].get();
     reasons += (reasons.empty() ? "" : "; ") + which + ": " + probes_[i]->reason;
   }
+  for (const Missing& m : missing_)
+    if (any || m.tier == *named)
+      reasons += (reasons.empty() ? "" : "; ") + std::string(name(m.tier)) + ": " + m.reason;
   if (reasons.empty()) reasons = "this node has no driver for it";
   co_return make_error(Errc::unsupported, (any ? "no tier works on this node: " : "tier " + tier + " cannot be had on this node: ") + reasons);
 }
@@ -64,6 +68,11 @@ Task<std::vector<Tiers::Found>> Tiers::all(Millis at_most) {
     else found.probe.reason = "its probe has not ended yet";
     found.is_auto = found.probe.works && !auto_found;
     auto_found = auto_found || found.probe.works;
+    out.push_back(std::move(found));
+  }
+  for (const Missing& m : missing_) {
+    Found found{m.tier, {}, false};
+    found.probe.reason = m.reason;
     out.push_back(std::move(found));
   }
   co_return out;

@@ -13,7 +13,12 @@ std::string_view posture(isolation::Tier tier);  // hostile-code, mistakes-only
 // The drivers of this node and what their probes found. Probes run once, in the background.
 class Tiers {
  public:
-  explicit Tiers(std::vector<std::unique_ptr<isolation::Driver>> drivers);
+  // A tier whose driver could not even be opened, and why.
+  struct Missing {
+    isolation::Tier tier;
+    std::string reason;
+  };
+  explicit Tiers(std::vector<std::unique_ptr<isolation::Driver>> drivers, std::vector<Missing> missing = {});
 
   void start_probes(asio::any_io_executor executor);
   // "" and "auto" are the strongest tier whose probe worked. Errc::unsupported with the probe's
@@ -36,6 +41,7 @@ class Tiers {
 
   std::vector<std::unique_ptr<isolation::Driver>> drivers_;  // strongest first
   std::vector<std::optional<isolation::Probe>> probes_;
+  std::vector<Missing> missing_;
   Notifier probed_;
 };
 
