@@ -451,8 +451,14 @@ Task<Status> H2Session::write(H2StreamPtr stream, std::string_view bytes) {
 Task<Status> H2Session::finish(H2StreamPtr stream) {
   if (stream->out_end) co_return ok();
   if (stream->closed || !alive_) co_return gone();
+  const auto self = shared_from_this();
   stream->out_end = true;
   resume(*stream);
+  // The end may have to wait for the socket; letting go before would reset what is still on its way.
+  while (!stream->out_ended) {
+    if (stream->closed || !alive_) co_return gone();
+    co_await stream->changed.wait();
+  }
   co_return ok();
 }
 
