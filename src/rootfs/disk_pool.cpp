@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "base/crypto.h"
 #include "base/fs.h"
 #include "rootfs/loop.h"
 
@@ -91,7 +92,7 @@ Status DiskPool::refill(DiskSize size) {
       const auto shelf = shelves_.find(size);
       if (shelf == shelves_.end() && options_.sizes_max == shelves_.size()) return ok();  // trimmed meanwhile
       if (shelves_[size].disks.size() >= options_.ready_per_size) return ok();
-      image = options_.dir + "/ready-" + std::to_string(++made_) + std::string(kSuffix);
+      image = options_.dir + "/ready-" + random_id(12) + std::string(kSuffix);
     }
     TRY(Disk disk, make(size, image));
     const std::lock_guard lock(mutex_);

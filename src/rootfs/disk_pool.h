@@ -14,7 +14,7 @@ namespace atl::rootfs {
 // ready disks that an earlier process left.
 //
 //   <dir>/master-BYTES-INODES.img   what images are copied from
-//   <dir>/ready-NUMBER.img          mounted, nobody's
+//   <dir>/ready-RANDOM.img          mounted, nobody's
 //   <dir>/id-ID.img                 a sandbox's
 class DiskPool {
  public:
@@ -53,7 +53,7 @@ class DiskPool {
   mutable std::mutex mutex_;
   std::mutex master_mutex_;                    // one mkfs at a time
   std::map<DiskSize, Shelf> shelves_;
-  std::uint64_t uses_ = 0, made_ = 0;
+  std::uint64_t uses_ = 0;
 };
 
 }  // namespace atl::rootfs

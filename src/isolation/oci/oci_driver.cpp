@@ -8,6 +8,8 @@
 #include "base/blocking.h"
 #include "base/fs.h"
 #include "isolation/host_facts.h"
+#include "isolation/oci/seccomp.h"
+#include "isolation/oci/seccomp_filter.h"
 #include "isolation/oci/stdio.h"
 #include "isolation/oci/verify.h"
 #include "rootfs/identity.h"
@@ -44,9 +46,10 @@ std::string tail_of(const std::string& log_file) {
 
 }  // namespace
 
-OciDriver::OciDriver(Options options, cgroup::Parent parent)
+OciDriver::OciDriver(Options options, cgroup::Parent parent, std::string seccomp_bpf)
     : options_(std::move(options)),
       parent_(std::move(parent)),
+      seccomp_bpf_(std::move(seccomp_bpf)),
       tool_(options_.tier == Tier::container ? oci::Runtime::crun : oci::Runtime::runsc, options_.runtime_path,
             options_.state_dir + "/runtimes/" + (options_.tier == Tier::container ? "crun" : "runsc")) {}
 
@@ -54,14 +57,15 @@ Result<std::unique_ptr<OciDriver>> OciDriver::open(Options options) {
   if (options.tier == Tier::microvm) return make_error(Errc::unsupported, "the OCI driver has no microvm tier");
   if (options.scratch_dir.empty()) options.scratch_dir = "/run/atoll-" + options.instance;
   TRY(cgroup::Parent parent, cgroup::Parent::open(options.instance));
-  std::unique_ptr<OciDriver> driver(new OciDriver(std::move(options), std::move(parent)));
+  TRY(std::string filter, oci::compile_seccomp(oci::seccomp_profile()));
+  std::unique_ptr<OciDriver> driver(new OciDriver(std::move(options), std::move(parent), std::move(filter)));
   CHECK_OK(make_passable(driver->options_.scratch_dir));
   CHECK_OK(make_dirs(driver->tool_.state_root(), 0700));
   return driver;
 }
 
 oci::Plan OciDriver::plan_of(const Spec& spec) const {
-  return oci::Plan{tool_.kind(), spec, scratch_of(spec.id) + "/root", open_files_max()};
+  return oci::Plan{tool_.kind(), spec, scratch_of(spec.id) + "/root", open_files_max(), seccomp_bpf_};
 }
 
 Result<std::string> OciDriver::version() const {
@@ -101,6 +105,7 @@ Result<Started> OciDriver::build(const Spec& spec) {
   CHECK_OK(make_passable(scratch_of(spec.id)));
   TRY(const rootfs::Mount root, rootfs::mount_root(from, live->disk, spec.uid_base, scratch_of(spec.id)));
   CHECK_OK(rootfs::write_identity(root.path(), spec.hostname, spec.uid_base));
+  if (tool_.kind() == oci::Runtime::runsc) CHECK_OK(rootfs::fill_tmp(root.path(), spec.uid_base));
   const std::string bundle = bundle_of(spec.id);
   CHECK_OK(make_dirs(bundle, 0700));
   {
@@ -140,7 +145,7 @@ Result<Started> OciDriver::receipt_of(const Spec& spec, ProcessId init, const cg
   fields["driver"] = "oci";
   fields["runtime"] = tool_.name();
   fields["runtimeVersion"] = runtime_version;
-  fields["posture"] = options_.tier == Tier::container ? "mistakes only" : "hostile code";
+  fields["posture"] = options_.tier == Tier::container ? "mistakes-only" : "hostile-code";
   fields["network"] = "loopback only";
   for (auto& fact : host_facts()) fields[fact.key()] = fact.value();
   json::array mounts;
@@ -149,17 +154,6 @@ Result<Started> OciDriver::receipt_of(const Spec& spec, ProcessId init, const cg
     mounts.push_back(json::object{{"destination", mount.at("destination")}, {"options", mount.at("options")}});
   fields["mounts"] = std::move(mounts);
   return Started{init, Receipt{std::move(fields)}};
-}
-
-void OciDriver::forget_runtime_state(const std::string& id) const {
-  if (!tool_.knows(id)) return;
-  // All its processes are dead: for crun the folder is all there is. runsc has locks and sockets.
-  if (tool_.kind() == oci::Runtime::runsc) {
-    [[maybe_unused]] const auto finished = run(tool_.remove(id));
-  }
-  if (tool_.kind() == oci::Runtime::crun) {
-    [[maybe_unused]] const Status removed = remove_tree(tool_.state_root() + "/" + id);
-  }
 }
 
 Status OciDriver::destroy_now(const std::string& id) {
@@ -173,8 +167,7 @@ Status OciDriver::destroy_now(const std::string& id) {
   }
   const cgroup::Group group = parent_.group(id);
   CHECK_OK(group.kill_all(kKillMs));
-  forget_runtime_state(id);
-  if (tool_.knows(id)) return make_error(Errc::internal, std::string(tool_.name()) + " still knows sandbox " + id);
+  CHECK_OK(tool_.forget(id));
   const std::string scratch = scratch_of(id);
   if (exists(scratch)) rootfs::remove_scratch(scratch);
   CHECK_OK(options_.disks->discard(id, live ? std::move(live->disk) : rootfs::Disk(), kRemoveMs));

@@ -55,7 +55,7 @@ class OciDriver final : public Driver {
     rootfs::Disk disk;
     std::int64_t memory_limit_bytes = 0;
   };
-  OciDriver(Options options, cgroup::Parent parent);
+  OciDriver(Options options, cgroup::Parent parent, std::string seccomp_bpf);
 
   // All of these block: they run on the pool.
   Result<Started> start_now(const Spec& spec);
@@ -63,7 +63,6 @@ class OciDriver final : public Driver {
   Result<ProcessId> run_runtime(const Spec& spec, const cgroup::Group& group, const std::string& bundle) const;
   Result<Started> receipt_of(const Spec& spec, ProcessId init, const cgroup::Group& group) const;
   Status destroy_now(const std::string& id);
-  void forget_runtime_state(const std::string& id) const;
   Result<Started> adopt_now(const Spec& spec, ProcessId init);
   std::vector<std::string> leftovers_now() const;
   Result<Usage> usage_now(const std::string& id);
@@ -77,6 +76,7 @@ class OciDriver final : public Driver {
 
   const Options options_;
   const cgroup::Parent parent_;
+  const std::string seccomp_bpf_;
   const oci::RuntimeTool tool_;
   mutable std::mutex mutex_;  // guards what follows: pool threads meet here
   std::map<std::string, std::shared_ptr<Live>> live_;

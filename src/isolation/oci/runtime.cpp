@@ -8,7 +8,6 @@ namespace atl::isolation::oci {
 namespace {
 
 constexpr int kRunTimeoutMs = 20'000;
-constexpr int kRemoveTimeoutMs = 15'000;
 
 }  // namespace
 
@@ -40,11 +39,27 @@ Command RuntimeTool::run(const std::string& id, const std::string& bundle, const
   return command;
 }
 
-Command RuntimeTool::remove(const std::string& id) const {
-  Command command = base("");
-  for (const std::string& arg : {std::string("delete"), std::string("--force"), id}) command.argv.push_back(arg);
-  command.timeout_ms = kRemoveTimeoutMs;
-  return command;
+// What an entry of the runtime's folder belongs to; "" = to no sandbox.
+std::string RuntimeTool::id_of_entry(std::string entry) const {
+  // crun: a folder ID. runsc: files ID_sandbox:ID.state and .lock, sockets runsc-ID.sock.
+  if (kind_ == Runtime::runsc) {
+    if (entry.rfind("runsc-", 0) == 0) entry.erase(0, 6);
+    const auto end = entry.find_first_of("_.");
+    if (end == std::string::npos) return "";
+    entry.resize(end);
+  }
+  const bool plain = std::all_of(entry.begin(), entry.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+  });
+  return plain ? entry : "";
+}
+
+Status RuntimeTool::forget(const std::string& id) const {
+  const auto names = list_dir(state_root_);
+  if (!names.ok()) return ok();
+  for (const std::string& name : *names)
+    if (id_of_entry(name) == id) CHECK_OK(remove_tree(state_root_ + "/" + name));
+  return ok();
 }
 
 Result<std::string> RuntimeTool::version() const {
@@ -64,25 +79,11 @@ std::vector<std::string> RuntimeTool::ids() const {
   std::vector<std::string> out;
   const auto names = list_dir(state_root_);
   if (!names.ok()) return out;
-  for (std::string entry : *names) {
-    // crun: a folder ID. runsc: files ID_sandbox:ID.state, .lock, and sockets runsc-ID.sock.
-    if (kind_ == Runtime::runsc) {
-      if (entry.rfind("runsc-", 0) == 0) entry.erase(0, 6);
-      entry = entry.substr(0, entry.find_first_of("_."));
-    }
-    const bool plain = !entry.empty() && std::all_of(entry.begin(), entry.end(), [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    });
-    if (plain) out.push_back(std::move(entry));
-  }
+  for (const std::string& name : *names)
+    if (std::string id = id_of_entry(name); !id.empty()) out.push_back(std::move(id));
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
-}
-
-bool RuntimeTool::knows(const std::string& id) const {
-  const auto known = ids();
-  return std::binary_search(known.begin(), known.end(), id);
 }
 
 }  // namespace atl::isolation::oci

@@ -22,16 +22,17 @@ class RuntimeTool {
   // Creates and starts; returns once process 1 runs. Its streams become process 1's.
   Command run(const std::string& id, const std::string& bundle, const std::string& pid_file,
               const std::string& log_file) const;
-  // Forgets the sandbox, and ends what the runtime itself keeps running for it.
-  Command remove(const std::string& id) const;
+  // Removes the runtime's state of a sandbox, all of whose processes are dead. The runtimes' own
+  // `delete` takes a process and more time, and fails where a start was cut off midway.
+  Status forget(const std::string& id) const;
   // The runtime's version, by asking it.
   Result<std::string> version() const;
   // Ids that the runtime has state of.
   std::vector<std::string> ids() const;
-  bool knows(const std::string& id) const;
 
  private:
   Command base(const std::string& log_file) const;
+  std::string id_of_entry(std::string entry) const;
   Runtime kind_;
   std::string path_, state_root_;
 };

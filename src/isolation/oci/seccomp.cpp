@@ -6,7 +6,6 @@
 
 #include <cerrno>
 
-#include "base/crypto.h"
 #include "isolation/oci/seccomp_calls.h"
 
 namespace atl::isolation::oci {
@@ -128,11 +127,6 @@ json::object build() {
 const json::object& seccomp_profile() {
   static const json::object profile = build();
   return profile;
-}
-
-const std::string& seccomp_sha256() {
-  static const std::string digest = sha256_hex(json::serialize(seccomp_profile()));
-  return digest;
 }
 
 }  // namespace atl::isolation::oci

@@ -9,7 +9,5 @@ namespace atl::isolation::oci {
 // (linux.seccomp). It allows what it names and refuses the rest, so that a system call that a
 // newer kernel brings is refused until somebody has looked at it. See seccomp.cpp for the choices.
 const json::object& seccomp_profile();
-// SHA-256 of the profile's text, for the receipt.
-const std::string& seccomp_sha256();
 
 }  // namespace atl::isolation::oci

@@ -2,6 +2,7 @@
 
 #include <linux/capability.h>
 
+#include "base/crypto.h"
 #include "base/limits.h"
 #include "isolation/oci/seccomp.h"
 #include "rootfs/disk.h"
@@ -154,12 +155,16 @@ Status check(const Spec& spec) {
 }
 
 json::object make_config(const Plan& plan) {
-  return json::object{{"ociVersion", "1.0.2"},
+  json::object config{{"ociVersion", "1.0.2"},
                       {"process", process_of(plan)},
                       {"root", {{"path", plan.root}, {"readonly", false}}},
                       {"hostname", plan.spec.hostname},
                       {"mounts", mounts_of(plan)},
                       {"linux", linux_of(plan)}};
+  // Spares crun the compilation of linux.seccomp; another runtime would take that instead.
+  if (plan.runtime == Runtime::crun)
+    config["annotations"] = json::object{{"run.oci.seccomp_bpf_data", base64(plan.seccomp_bpf)}};
+  return config;
 }
 
 }  // namespace atl::isolation::oci

@@ -16,6 +16,7 @@ struct Plan {
   Spec spec;
   std::string root;                 // the mounted root file system
   std::uint64_t open_files_max = 0; // this process's hard RLIMIT_NOFILE: more cannot be given
+  std::string seccomp_bpf;          // the filter compiled (container tier)
 };
 
 // Where the agent and its channel appear inside.

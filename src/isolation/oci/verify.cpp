@@ -5,9 +5,9 @@
 
 #include <charconv>
 
+#include "base/crypto.h"
 #include "base/fs.h"
 #include "base/limits.h"
-#include "isolation/oci/seccomp.h"
 
 namespace atl::isolation::oci {
 namespace {
@@ -52,7 +52,7 @@ Status verify_id_map(const std::string& path, std::uint32_t base) {
 }
 
 Status verify_confinement(const Plan& plan, const Confinement& found) {
-  if (found.seccomp_mode != 2) return weaker("no system call filter is on process 1");
+  if (found.seccomp_mode != 2 || found.seccomp_filters < 1) return weaker("no system call filter is on process 1");
   if (plan.runtime != Runtime::crun) return ok();
   if (found.bounding != capability_mask() || (found.effective & ~capability_mask()) != 0)
     return weaker(fmt::format("capabilities are {:x} of at most {:x}, asked was {:x}", found.effective, found.bounding,
@@ -117,15 +117,16 @@ Result<json::object> verify(const Plan& plan, pid_t init, const cgroup::Group& g
   CHECK_OK(verify_membership(group, init));
   TRY(const cgroup::InForce in_force, group.in_force());
 
-  json::object seccomp{{"mode", "filter"}, {"filters", found.seccomp_filters}};
-  if (plan.runtime == Runtime::crun) seccomp["sha256"] = seccomp_sha256();
+  // Of the filter's code; gVisor's own is inside runsc, so its version says which.
+  const json::value filter_sha256 =
+      plan.runtime == Runtime::crun ? json::value(sha256_hex(plan.seccomp_bpf)) : json::value(nullptr);
   json::array capabilities;
   for (std::string_view capability : kCapabilities) capabilities.push_back(json::string(capability));
   return json::object{
       {"namespaces", std::move(namespaces)},
       {"uidRange", {{"first", plan.spec.uid_base}, {"count", limits::uid_range_size}}},
-      {"seccomp", std::move(seccomp)},
-      {"seccompSha256", plan.runtime == Runtime::crun ? json::value(seccomp_sha256()) : json::value(nullptr)},
+      {"seccomp", {{"mode", "filter"}, {"filters", found.seccomp_filters}}},
+      {"seccompSha256", filter_sha256},
       {"capabilities", std::move(capabilities)},
       {"noNewPrivs", found.no_new_privs},
       {"limits", limits_json(plan, in_force)}};

@@ -8,6 +8,8 @@
 //   write PATH MEBIBYTES           -> "MEBIBYTES written ERRNO"
 //   create PATH COUNT              -> "COUNT made ERRNO": empty files PATH.N
 //   fork COUNT                     -> "COUNT started ERRNO"; they sleep until killed
+//   mknod PATH                     -> "errno N" of making a device node (0 = made)
+//   int80                          -> a 32-bit system call in a child: "signal N" or its result
 //   eat MEBIBYTES                  -> in a child; "exit N" or "signal N"
 //
 // Every answer ends with a NUL byte.
@@ -15,7 +17,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -128,6 +132,22 @@ std::string eat(long mebibytes) {
   return "eaten";
 }
 
+std::string make_device(const std::string& path) {
+  errno = 0;
+  ::mknod(path.c_str(), S_IFCHR | 0666, makedev(1, 1));
+  return "errno " + std::to_string(errno);
+}
+
+std::string call_32_bit() {
+#if defined(__x86_64__)
+  long result = 20;  // getpid of the 32-bit table
+  asm volatile("int $0x80" : "+a"(result) : : "memory");
+  return std::to_string(result);
+#else
+  return "signal 31";  // there is no such door
+#endif
+}
+
 std::string obey(const std::string& line) {
   std::istringstream in(line);
   std::string verb, path;
@@ -137,7 +157,9 @@ std::string obey(const std::string& line) {
   if (verb == "child-syscall") return in_child([&] { return run_syscall(in); });
   if (verb == "fork") return in >> count, fork_many(count);
   if (verb == "eat") return in >> count, in_child([&] { return eat(count); });
+  if (verb == "int80") return in_child(call_32_bit);
   in >> path >> count;
+  if (verb == "mknod") return make_device(path);
   if (verb == "read") return read_file(path);
   if (verb == "list") return list(path);
   if (verb == "write") return write_file(path, count);

@@ -31,6 +31,8 @@ class Channel {
 class World {
  public:
   explicit World(Kind kind);
+  // The world of another process: its folder is used as it is, and nothing is removed at the end.
+  World(Kind kind, std::string instance);
   ~World();
   World(const World&) = delete;
 
@@ -55,10 +57,12 @@ class World {
   void make_template();
   Kind kind_;
   std::string instance_, dir_;
+  bool own_ = true;
   asio::thread_pool pool_{2};
   std::shared_ptr<rootfs::DiskPool> disks_;
   std::unique_ptr<Driver> driver_;
   std::map<std::string, std::unique_ptr<Channel>> channels_;
+  std::map<std::string, std::uint32_t> uid_bases_;
   std::vector<std::string> started_;
 };
 

@@ -102,6 +102,11 @@ World::World(Kind kind) : kind_(kind), instance_("test" + random_id(8)) {
   restart_driver();
 }
 
+World::World(Kind kind, std::string instance)
+    : kind_(kind), instance_(std::move(instance)), dir_("/tmp/atoll-" + instance_), own_(false) {
+  restart_driver();
+}
+
 void World::restart_driver() {
   driver_.reset();
   disks_.reset();
@@ -130,6 +135,10 @@ void World::restart_driver() {
 }
 
 World::~World() {
+  if (!own_) {
+    pool_.join();
+    return;
+  }
   for (const std::string& id : started_) EXPECT_TRUE(destroy(id).ok()) << id;
   pool_.join();
   driver_.reset();
@@ -158,7 +167,8 @@ Spec World::spec(const std::string& id) {
   spec.id = id;
   spec.template_dir = dir_ + "/templates/base";
   spec.limits = Limits{1, kind_ == Kind::gvisor ? 256ll << 20 : 64ll << 20, kind_ == Kind::gvisor ? 256 : 32, 64ll << 20, 4096};
-  spec.uid_base = kTestUidFirst + 65536 * static_cast<std::uint32_t>(1 + channels_.size());
+  const auto next = kTestUidFirst + 65536 * static_cast<std::uint32_t>(1 + uid_bases_.size());
+  spec.uid_base = uid_bases_.try_emplace(id, next).first->second;
   spec.hostname = "box-" + id;
   const std::string home = dir_ + "/node/sandboxes/" + id;
   EXPECT_TRUE(make_dirs(home, 0700).ok());
