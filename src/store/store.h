@@ -39,7 +39,8 @@ class Store {
   virtual Result<std::vector<LogEntry>> entries(const std::string& sandbox_id) = 0;  // oldest first
   virtual Result<std::vector<TemplateUse>> template_uses() = 0;
 
-  // Forgets sandboxes that ended, and idempotency records that were made, before these times.
+  // Forgets idempotency records made, and then sandboxes ended, before these times. A sandbox that an
+  // idempotency record names stays, since a repeat of that create is answered from it.
   virtual Status prune(std::int64_t ended_before_ms, std::int64_t made_before_ms) = 0;
 };
 

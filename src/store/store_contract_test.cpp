@@ -141,6 +141,10 @@ TEST_P(StoreContract, PruneForgetsOnlyWhatIsOldAndEnded) {
   EXPECT_EQ((*rows)[0].id, "fresh");
   EXPECT_EQ(store_->idempotency()->size(), 2u);
   EXPECT_TRUE(store_->entries("old")->empty());
+  ASSERT_TRUE(store_->prune(1000, 50).ok());
+  EXPECT_EQ(store_->sandboxes()->size(), 2u) << "the answer of a create that may be repeated went";
+  ASSERT_TRUE(store_->prune(1000, 1000).ok());
+  EXPECT_EQ(store_->sandboxes()->size(), 1u);
 }
 
 }  // namespace atl::store::testing

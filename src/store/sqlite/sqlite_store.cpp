@@ -59,7 +59,8 @@ Result<Statements> prepare_all(Database& db) {
   TRY(auto entries, Statement::prepare(db, "SELECT unix_ms, level, message FROM entries WHERE sandbox_id=? ORDER BY seq "
       "LIMIT 1000"));
   TRY(auto prune_idempotency, Statement::prepare(db, "DELETE FROM idempotency WHERE created_ms<?"));
-  TRY(auto prune_sandboxes, Statement::prepare(db, "DELETE FROM sandboxes WHERE state='ended' AND ended_ms<?"));
+  TRY(auto prune_sandboxes, Statement::prepare(db, "DELETE FROM sandboxes WHERE state='ended' AND ended_ms<? AND NOT "
+      "EXISTS (SELECT 1 FROM idempotency WHERE sandbox_id=sandboxes.id)"));
   return Statements{std::move(add_project), std::move(add_key), std::move(remove_key), std::move(set_last_used),
                     std::move(insert_sandbox), std::move(replace_sandbox), std::move(has_sandbox),
                     std::move(add_idempotency), std::move(add_entry), std::move(add_use), std::move(remove_creating),
