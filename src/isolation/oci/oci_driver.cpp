@@ -64,6 +64,11 @@ Result<std::unique_ptr<OciDriver>> OciDriver::open(Options options) {
   return driver;
 }
 
+OciDriver::~OciDriver() {
+  parent_.remove_if_empty();
+  ::rmdir(options_.scratch_dir.c_str());
+}
+
 oci::Plan OciDriver::plan_of(const Spec& spec) const {
   return oci::Plan{tool_.kind(), spec, scratch_of(spec.id) + "/root", open_files_max(), seccomp_bpf_};
 }

@@ -40,6 +40,8 @@ class OciDriver final : public Driver {
   };
   // Errc::unsupported where cgroups cannot be had. Needs root. Blocks for a moment.
   static Result<std::unique_ptr<OciDriver>> open(Options options);
+  // Sandboxes go on. Takes along the instance's cgroup and scratch folder where they are empty.
+  ~OciDriver() override;
 
   Tier tier() const override { return options_.tier; }
   Task<Probe> probe() override;
