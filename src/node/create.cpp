@@ -19,9 +19,12 @@ constexpr std::size_t kLogTailBytes = 1000;
 std::int64_t or_default(std::int64_t asked, std::int64_t otherwise) { return asked > 0 ? asked : otherwise; }
 
 isolation::Limits merged(const isolation::Limits& asked, const isolation::Limits& base) {
-  return {or_default(asked.vcpus, base.vcpus), or_default(asked.memory_bytes, base.memory_bytes),
-          or_default(asked.pids, base.pids), or_default(asked.disk_bytes, base.disk_bytes),
-          or_default(asked.inodes, base.inodes)};
+  isolation::Limits out{or_default(asked.vcpus, base.vcpus), or_default(asked.memory_bytes, base.memory_bytes),
+                        or_default(asked.pids, base.pids), or_default(asked.disk_bytes, base.disk_bytes),
+                        or_default(asked.inodes, base.inodes)};
+  // A small disk cannot have the default number of inodes: one in 4 KiB is plenty.
+  if (asked.inodes <= 0) out.inodes = std::max<std::int64_t>(1024, std::min(out.inodes, out.disk_bytes / 4096));
+  return out;
 }
 
 std::string boot_config_of(const Record& record, const CreateSpec& spec, const rootfs::Template& defaults) {
