@@ -24,7 +24,9 @@ Command RuntimeTool::base(const std::string& log_file) const {
   // network=none: gVisor's own stack with loopback alone. overlay2=none: writes go to the root,
   // whose disk is the limit; gVisor's own overlay would hide them from it.
   for (const char* flag : {"--platform=systrap", "--ignore-cgroups", "--network=none", "--host-uds=open",
-                           "--overlay2=none", "--file-access=exclusive", "--log-format=text"})
+                           "--overlay2=none", "--file-access=exclusive", "--log-format=text",
+                           // sudo works inside and means nothing outside.
+                           "--allow-suid"})
     command.argv.push_back(flag);
   return command;
 }
