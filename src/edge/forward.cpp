@@ -180,7 +180,7 @@ Task<Forwarded> forward(rpc::Exchange& exchange, rpc::ClientExchange& upstream, 
     co_return failed;
   }
   Pump pump{exchange, upstream, std::move(options), {}};
-  if (has_body(exchange.request())) co_await (upload(pump) || download(pump));
+  if (exchange.has_body()) co_await (upload(pump) || download(pump));
   else co_await download(pump);
   co_return std::move(pump.result);
 }
@@ -204,11 +204,6 @@ void strip_reply(rpc::ReplyHead& head) {
   for (const auto& [name, value] : head.headers.all())
     if (!is_hop_by_hop(lower(name))) kept.add(name, value);
   head.headers = std::move(kept);
-}
-
-bool has_body(const rpc::RequestHead& request) {
-  if (request.content_length) return *request.content_length > 0;
-  return request.method != "GET" && request.method != "HEAD" && request.method != "OPTIONS" && request.upgrade.empty();
 }
 
 std::unique_ptr<rpc::ByteStream> tunnel_stream(std::unique_ptr<rpc::ClientExchange> exchange) {

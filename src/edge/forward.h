@@ -27,7 +27,6 @@ Task<Forwarded> forward(rpc::Exchange& exchange, rpc::ClientExchange& upstream, 
 // left out; names in lower case, as HTTP/2 demands.
 rpc::RequestHead forwarded_head(const rpc::RequestHead& request);
 void strip_reply(rpc::ReplyHead& head);
-bool has_body(const rpc::RequestHead& request);
 
 // A CONNECT exchange as a plain stream.
 std::unique_ptr<rpc::ByteStream> tunnel_stream(std::unique_ptr<rpc::ClientExchange> exchange);

@@ -56,7 +56,7 @@ Task<void> Proxy::to_api(rpc::Exchange& exchange) {
   }
   rpc::RequestHead head = forwarded_head(request);
   head.headers.set("x-atoll-client", exchange.peer());
-  auto upstream = co_await api_.open(std::move(head), has_body(request));
+  auto upstream = co_await api_.open(std::move(head), exchange.has_body());
   Forwarded done;
   if (upstream.ok()) {
     ForwardOptions options;
@@ -121,7 +121,7 @@ Task<void> Proxy::to_agent(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox>
   done.status = make_error(Errc::unavailable, "no channel");
   if (channel) {
     rpc::RequestHead head = forwarded_head(exchange.request());
-    auto upstream = co_await channel->open(std::move(head), has_body(exchange.request()));
+    auto upstream = co_await channel->open(std::move(head), exchange.has_body());
     if (upstream.ok()) {
       ForwardOptions options;
       options.edit_reply = [](rpc::ReplyHead& reply) { add_cors(reply.headers); };
@@ -171,7 +171,7 @@ Task<void> Proxy::to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> 
   if (tunnel.ok()) {
     rpc::RequestHead head = port_head(request, sandbox->mask_request_host, port, exchange.peer());
     auto stream = tunnel_stream(std::move(*tunnel));
-    auto upstream = co_await rpc::http1_over(std::move(stream), std::move(head), has_body(request));
+    auto upstream = co_await rpc::http1_over(std::move(stream), std::move(head), exchange.has_body());
     if (upstream.ok()) {
       ForwardOptions options;
       done = co_await forward(exchange, **upstream, std::move(options));

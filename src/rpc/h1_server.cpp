@@ -129,6 +129,7 @@ class H1Exchange final : public Exchange {
 
   const RequestHead& request() const override { return request_.head; }
   ByteSource& body() override { return body_; }
+  bool has_body() const override { return request_.framing != Framing::none; }
   std::string peer() const override { return connection_.peer_; }
 
   Task<Status> start(ReplyHead head) override {

@@ -77,6 +77,8 @@ class Exchange {
   virtual ~Exchange() = default;
   virtual const RequestHead& request() const = 0;
   virtual ByteSource& body() = 0;
+  // False: the request ended with its head (body() is empty). True where that is not known.
+  virtual bool has_body() const { return true; }
 
   // start, then write as often as wanted, then finish. `start` sends the head at once (flushed).
   // Errc::unavailable from any of them = the client is gone.
