@@ -51,6 +51,7 @@ class Walk {
       if (part == ".") continue;
       CHECK_OK(may_search());
       if (part == "..") {
+        if (in_own_process_) return own_process();
         CHECK_OK(enter("..", nullptr));
         continue;
       }
@@ -73,6 +74,7 @@ class Walk {
     UniqueFd root(::open("/", kFolder));
     if (!root.valid()) return os_error("open", "/");
     real_.clear();
+    in_own_process_ = false;
     return stand_on(std::move(root));
   }
 
@@ -171,20 +173,24 @@ class Walk {
     spot_.actors.push_back({uid, options_.groups_of ? options_.groups_of(uid) : std::vector<gid_t>{}});
   }
 
-  // A thread's number leads to its process, listed or not, so all of the agent's threads count.
-  Status refuse_own_process(const std::string& part) const {
+  // A thread's number leads to its process, listed or not, so all of the agent's threads count. What
+  // /proc/mounts and /proc/net lead to tells of the sandbox's namespaces and is served.
+  Status refuse_own_process(const std::string& part) {
     const bool own_link = part == "self" || part == "thread-self";
     if (!own_link && !all_digits(part)) return ok();
     struct stat st = {};
     if (::fstatat(spot_.dir.get(), "self", &st, AT_SYMLINK_NOFOLLOW) != 0) return ok();  // not procfs' root
-    const bool own_thread =
-        all_digits(part) && ::fstatat(spot_.dir.get(), ("self/task/" + part).c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
-    if (!own_thread && !(own_link && reaches_below())) return ok();
+    if (!own_link && ::fstatat(spot_.dir.get(), ("self/task/" + part).c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
+      return ok();  // another process
+    if (own_link && parts_.empty() && !options_.follow_last) return ok();  // the link's text is only a number
+    if (parts_.empty() || (parts_.front() != "mounts" && parts_.front() != "net")) return own_process();
+    in_own_process_ = true;
+    return ok();
+  }
+  Error own_process() const {
     return make_error(Errc::denied, fmt::format("'{}' names the agent's own process, which is never served; run a "
                                                 "command to look at a process", path_));
   }
-  // "self" alone (a look at the link) tells only a number; anything below it is the agent's.
-  bool reaches_below() const { return !parts_.empty() || options_.follow_last; }
 
   std::string path_;
   const WalkOptions& options_;
@@ -193,6 +199,7 @@ class Walk {
   Spot spot_;
   std::optional<dev_t> known_dev_;
   bool on_proc_ = false;
+  bool in_own_process_ = false;  // in its mounts or net; nothing leads back up from there
   int links_ = 0;
   int races_ = 0;
 };
