@@ -67,7 +67,7 @@ TEST(Codec, ARoundTripInBothCodecs) {
 
 TEST(Codec, RefusesWhatIsNoMessage) {
   ::process::StartRequest request;
-  for (std::string_view text : {"{", "[]", R"({"process":5})", R"({"process":{"args":"x"}})", "{}x", "\xff"})
+  for (std::string_view text : {"{", "[]", R"({"process":5})", R"({"process":{"args":[{}]}})", "{}x", "\xff"})
     EXPECT_FALSE(parse_message(text, Codec::json, request).ok()) << text;
   EXPECT_FALSE(parse_message("\xff\xff\xff", Codec::proto, request).ok());
   std::string deep;

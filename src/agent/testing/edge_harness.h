@@ -32,24 +32,30 @@ class Loop {
 
   template <class T>
   T await(Task<T> task, std::chrono::seconds limit = std::chrono::seconds(30)) {
-    auto out = std::make_shared<std::optional<T>>();
-    std::exception_ptr thrown;
-    asio::co_spawn(io_, store(std::move(task), out), [&thrown](std::exception_ptr e) { thrown = e; });
+    // Shared, since the loop may be left before the coroutine's last handler ran.
+    auto state = std::make_shared<State<T>>();
+    asio::co_spawn(io_, store(std::move(task), state), [state](std::exception_ptr e) { state->thrown = e; });
     const auto until = SteadyClock::now() + limit;
-    while (!*out && !thrown && SteadyClock::now() < until) {
+    while (!state->value && !state->thrown && SteadyClock::now() < until) {
       io_.run_one_for(std::chrono::milliseconds(100));
       io_.restart();
     }
-    if (thrown) std::rethrow_exception(thrown);
-    if (!*out) throw std::runtime_error("a step of the test took longer than " + std::to_string(limit.count()) + " s");
-    return std::move(**out);
+    if (state->thrown) std::rethrow_exception(state->thrown);
+    if (!state->value)
+      throw std::runtime_error("a step of the test took longer than " + std::to_string(limit.count()) + " s");
+    return std::move(*state->value);
   }
 
  private:
   template <class T>
-  static Task<void> store(Task<T> task, std::shared_ptr<std::optional<T>> out) {
+  struct State {
+    std::optional<T> value;
+    std::exception_ptr thrown;
+  };
+  template <class T>
+  static Task<void> store(Task<T> task, std::shared_ptr<State<T>> state) {
     T value = co_await std::move(task);
-    out->emplace(std::move(value));
+    state->value.emplace(std::move(value));
   }
   asio::io_context io_{1};
 };
@@ -61,18 +67,21 @@ class Events {
       : loop_(loop), exchange_(std::move(exchange)), codec_(codec), reader_(*exchange_, 32u << 20) {}
 
   // nullopt: the end frame came (see error()) or the stream broke (see broken()).
-  std::optional<::process::ProcessEvent> next() {
+  std::optional<std::string> next_payload() {
     auto read = loop_.await(reader_.next());
     if (!read.ok() || !read->has_value()) {
       broken_ = true;
       return std::nullopt;
     }
-    if (((*read)->flags & rpc::kEnvelopeEnd) != 0) {
-      end_frame_ = (*read)->payload;
-      return std::nullopt;
-    }
+    if (((*read)->flags & rpc::kEnvelopeEnd) == 0) return std::move((*read)->payload);
+    end_frame_ = (*read)->payload;
+    return std::nullopt;
+  }
+  std::optional<::process::ProcessEvent> next() {
+    const auto payload = next_payload();
+    if (!payload) return std::nullopt;
     ::process::StartResponse message;
-    EXPECT_TRUE(parse_message((*read)->payload, codec_, message).ok());
+    EXPECT_TRUE(parse_message(*payload, codec_, message).ok());
     return message.event();
   }
   // Everything up to the end frame.
