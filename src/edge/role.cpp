@@ -53,8 +53,28 @@ Task<void> stop_on_signal(Edge& edge) {
   edge.io.stop();
 }
 
+// With port 0: the port that an edge before this one had, so that clients find it again after a
+// restart; 0 where there was none.
+std::uint16_t port_before(const Config& config) {
+  const auto text = read_file(config.paths.endpoint_file(), 1024);
+  if (!text.ok()) return 0;
+  const auto colon = text->rfind(':');
+  if (colon == text->npos) return 0;
+  return parse_port(std::string_view(*text).substr(colon + 1, text->find('\n', colon) - colon - 1)).value_or(0);
+}
+
+Result<std::uint16_t> listen(Edge& edge) {
+  const Config& config = edge.config;
+  const std::uint16_t before = config.listen_port == 0 ? port_before(config) : 0;
+  if (before != 0) {
+    auto again = edge.server.listen_tcp(config.listen_host, before);
+    if (again.ok()) return again;
+  }
+  return edge.server.listen_tcp(config.listen_host, config.listen_port);
+}
+
 Status start(Edge& edge) {
-  TRY(const std::uint16_t port, edge.server.listen_tcp(edge.config.listen_host, edge.config.listen_port));
+  TRY(const std::uint16_t port, listen(edge));
   edge.link.start(edge.registry);
   const std::string text = endpoint_text(edge.config.listen_host, port);
   CHECK_OK(write_file_atomic(edge.config.paths.endpoint_file(), text, 0644));
