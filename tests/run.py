@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+"""Runs every test of the project and counts: called by ./check. Python's standard library only.
+
+Items run in stages: what must be there first (build, template, runsc, clients), then unit tests, fuzzing, tidy, end to
+end. Each test of an item counts once; an item that breaks without saying which test failed counts as one failure.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent
+CACHE = Path(os.environ.get("ATOLL_CACHE", "/var/cache/atoll"))
+BUILD = TOP / "build"
+FUZZ_BUILD = TOP / "build-fuzz"
+UNIT_SECONDS_MAX = 600
+E2E_SECONDS_MAX = 900
+FUZZ_SECONDS_IN_ALL = 60
+
+sys.path.insert(0, str(HERE / "e2e"))
+
+
+@dataclass
+class Outcome:
+    passed: int = 0
+    failed: list = field(default_factory=list)   # "name: why"
+    skipped: list = field(default_factory=list)  # "name: why"
+
+
+class Report:
+    def __init__(self):
+        self.total = Outcome()
+        self.lock = threading.Lock()
+        self.begun = time.monotonic()
+
+    def say(self, text):
+        print(f"[{time.monotonic() - self.begun:5.0f} s] {text}", flush=True)
+
+    def add(self, item, outcome, seconds):
+        with self.lock:
+            self.total.passed += outcome.passed
+            self.total.failed += [f"{item}: {f}" for f in outcome.failed]
+            self.total.skipped += [f"{item}: {s}" for s in outcome.skipped]
+            counts = f"{outcome.passed} passed, {len(outcome.failed)} failed, {len(outcome.skipped)} skipped"
+            self.say(f"{item}: {counts} ({seconds:.0f} s)")
+            for failure in outcome.failed:
+                print("    FAILED " + failure.replace("\n", "\n      "), flush=True)
+
+
+def run(argv, seconds, log, env=None, cwd=TOP):
+    """Exit code, or None after the time limit, when the whole process group is ended."""
+    with open(log, "ab") as out:
+        process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, env=env, cwd=cwd, start_new_session=True)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+            return None
+
+
+def tail(log, lines=25):
+    text = Path(log).read_text(errors="replace") if Path(log).exists() else ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def outcome_of_gtest(code, report_file, log):
+    outcome = Outcome()
+    try:
+        report = json.loads(Path(report_file).read_text())
+    except (OSError, ValueError):
+        outcome.failed.append(f"exit {code}, no report; its last lines:\n{tail(log)}")
+        return outcome
+    for suite in report["testsuites"]:
+        for test in suite["testsuite"]:
+            name = f'{suite["name"]}.{test["name"]}'
+            if test.get("failures"):
+                outcome.failed.append(f'{name}: {test["failures"][0]["failure"][:600]}')
+            elif test.get("result") == "SKIPPED" or test.get("status") == "NOTRUN":
+                outcome.skipped.append(f"{name}: {skip_reason(log, name)}")
+            else:
+                outcome.passed += 1
+    if code != 0 and not outcome.failed:
+        outcome.failed.append(f"exit {code}; its last lines:\n{tail(log)}")
+    return outcome
+
+
+def skip_reason(log, name):
+    found = re.search(r"\[ RUN +\] " + re.escape(name) + r"\n(.*?)\[  SKIPPED \]", Path(log).read_text(errors="replace"), re.S)
+    return " ".join(found.group(1).split()[1:])[:200] if found else "no reason given"
+
+
+def outcome_of_lines(code, log):
+    """Items that print lines: `ok NAME`, `not ok NAME: why`, `skip NAME: why`."""
+    outcome = Outcome()
+    for line in Path(log).read_text(errors="replace").splitlines():
+        if line.startswith("ok "):
+            outcome.passed += 1
+        elif line.startswith("not ok "):
+            outcome.failed.append(line[7:])
+        elif line.startswith("skip "):
+            outcome.skipped.append(line[5:])
+    if code != 0 and not outcome.failed:
+        outcome.failed.append(f"{'time limit' if code is None else f'exit {code}'}; its last lines:\n{tail(log)}")
+    if code == 0 and not outcome.passed and not outcome.failed and not outcome.skipped:
+        outcome.failed.append("it ran no test")
+    return outcome
+
+
+class Check:
+    def __init__(self, options):
+        self.options = options
+        self.report = Report()
+        self.logs = Path(tempfile.mkdtemp(prefix="atoll-check-logs-"))
+        self.env = dict(os.environ, ATOLL_RUNSC=str(self.runsc()))
+
+    @staticmethod
+    def runsc():
+        return CACHE / "runtimes" / "runsc"
+
+    def wanted(self, name):
+        return self.options.only in name
+
+    def item(self, name, work):
+        if not self.wanted(name):
+            return
+        if self.options.list:
+            print(name)
+            return
+        begun = time.monotonic()
+        try:
+            outcome = work(self.logs / (name.replace("/", "_") + ".log"))
+        except Exception as error:  # a broken item is a failure, not the end of the run
+            outcome = Outcome(failed=[f"{type(error).__name__}: {error}"])
+        self.report.add(name, outcome, time.monotonic() - begun)
+
+    # -- what must be there first ---------------------------------------------------------------
+
+    def prepare(self):
+        """False: nothing else can run. The build has one core's worth of company."""
+        if self.options.list:
+            return True
+        CACHE.mkdir(parents=True, exist_ok=True)
+        steps = {
+            "build": (["tools/build"] + self.build_targets(), 3000),
+            "template base": (["templates/build", "base", "--root", CACHE], 1500),
+            "template minimal": (["templates/build", "minimal", "--root", CACHE], 600),
+            "runsc": (["nice", "-n", "5", "tools/build-runsc", CACHE / "runtimes"], 1500),
+            "clients": (["tools/clients", CACHE / "clients"], 900),
+        }
+        results = {}
+
+        def step(name):
+            argv, seconds = steps[name]
+            log = self.logs / f"prepare-{name.replace(' ', '-')}.log"
+            results[name] = (run(argv, seconds, log), log)
+            self.report.say(f"prepared: {name}" if results[name][0] == 0 else f"NOT prepared: {name}")
+
+        def others():
+            for name in ("clients", "template base", "template minimal", "runsc"):
+                step(name)
+
+        worker = threading.Thread(target=others)
+        worker.start()
+        ticker = threading.Event()
+        threading.Thread(target=self.show_progress, args=(ticker,), daemon=True).start()
+        step("build")
+        worker.join()
+        ticker.set()
+        for name, (code, log) in results.items():
+            if code != 0 and name != "runsc":
+                self.report.add(f"prepare {name}", Outcome(failed=[tail(log)]), 0)
+        if results["runsc"][0] != 0:
+            self.report.add("prepare runsc", Outcome(skipped=[f"tier gvisor: {tail(results['runsc'][1], 1)}"]), 0)
+        return results["build"][0] == 0
+
+    def show_progress(self, done):
+        while not done.wait(30):
+            steps = re.findall(r"^\[\d+/\d+\]", (self.logs / "prepare-build.log").read_text(errors="replace"), re.M)
+            self.report.say(f"building {steps[-1] if steps else ''}")
+
+    @staticmethod
+    def build_targets():
+        tests = [f"{p.name}_test" for p in sorted((TOP / "src").iterdir()) if p.is_dir() and list(p.rglob("*_test.cpp"))]
+        return ["atolld", "atoll", "atoll-agent"] + tests
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def unit(self):
+        for target in [t for t in self.build_targets() if t.endswith("_test")]:
+            def work(log, target=target):
+                report = self.logs / f"{target}.json"
+                code = run([BUILD / "src" / target, f"--gtest_output=json:{report}"], UNIT_SECONDS_MAX, log, self.env)
+                return outcome_of_gtest(code, report, log)
+            self.item(f"unit/{target}", work)
+
+    def fuzz(self):
+        targets = sorted(p.stem for p in (TOP / "src").rglob("*_fuzz.cpp"))
+        if self.options.quick or not targets or not any(self.wanted(f"fuzz/{t}") for t in targets):
+            return
+        if not self.options.list:
+            log = self.logs / "fuzz-build.log"
+            env = dict(os.environ, BUILD_DIR=FUZZ_BUILD.name, CMAKE_ARGS="-DATOLL_SANITIZE=ON")
+            code = run(["tools/build"] + targets, 2400, log, env)
+            if code != 0:
+                self.report.add("fuzz/build", Outcome(failed=[tail(log)]), 0)
+                return
+            self.report.say("fuzz targets built")
+        each = max(2, FUZZ_SECONDS_IN_ALL // max(1, len(targets)))
+        for target in targets:
+            def work(log, target=target):
+                corpus = tempfile.mkdtemp(prefix="atoll-fuzz-")
+                argv = [FUZZ_BUILD / "src" / target, corpus, f"-max_total_time={each}", "-timeout=10",
+                        "-rss_limit_mb=2048", f"-artifact_prefix={self.logs}/"]
+                code = run(argv, each + 120, log)
+                subprocess.run(["rm", "-rf", corpus], check=False)
+                if code == 0:
+                    return Outcome(passed=1)
+                return Outcome(failed=[f"exit {code}:\n{tail(log)}"])
+            self.item(f"fuzz/{target}", work)
+
+    def tidy(self):
+        def work(log):
+            return outcome_of_lines(run([sys.executable, HERE / "tidy" / "tidy.py"], 120, log), log)
+        self.item("tidy", work)
+
+    def end_to_end(self):
+        names = ["e2e/sandbox", "e2e/control", "e2e/attacks", "e2e/crash", "e2e/cli", "clients"]
+        if self.options.list or not any(n.startswith(self.options.only) or self.options.only in n for n in names):
+            if self.options.list:
+                print("\n".join(names))
+            return
+        if os.geteuid() != 0:
+            self.report.add("e2e", Outcome(skipped=["end to end: needs root"]), 0)
+            return
+        from harness import Footprint, Instance
+        before = Footprint.take()
+        python = CACHE / "clients" / "python-2.63.0" / "bin" / "python"
+        with Instance(CACHE, BUILD) as instance:
+            env = dict(self.env, **instance.client_env(), ATOLL_CHECK_QUICK="1" if self.options.quick else "")
+            for name in ("sandbox", "control", "attacks", "cli"):
+                def work(log, name=name):
+                    return outcome_of_lines(run([python, HERE / "e2e" / "main.py", f"test_{name}"], E2E_SECONDS_MAX, log, env), log)
+                self.item(f"e2e/{name}", work)
+            self.clients(env)
+        def crash(log):
+            crash_env = dict(self.env, ATOLL_CACHE=str(CACHE), ATOLL_BUILD=str(BUILD))
+            return outcome_of_lines(run([python, HERE / "e2e" / "main.py", "test_crash"], E2E_SECONDS_MAX, log, crash_env), log)
+        self.item("e2e/crash", crash)
+        def clean(log):
+            left = before.left_behind()
+            return Outcome(failed=[f"left behind: {x}" for x in left]) if left else Outcome(passed=1)
+        self.item("e2e/nothing left behind", clean)
+
+    def clients(self, env):
+        tiers = ["container"] if self.options.quick else ["container", "gvisor"]
+        if not self.runsc().exists():
+            tiers = ["container"]
+        python_versions = ["2.63.0"] if self.options.quick else ["2.45.1", "2.51.0", "2.63.0"]
+        js_versions = ["2.51.0"] if self.options.quick else ["2.45.0", "2.51.0"]
+        jobs = []
+        for tier in tiers:
+            for version in python_versions:
+                python = CACHE / "clients" / f"python-{version}" / "bin" / "python"
+                jobs.append((f"clients/python-{version}/{tier}", [python, HERE / "clients" / "scenario.py", tier]))
+            for version in js_versions:
+                argv = ["node", HERE / "clients" / "scenario.mjs", CACHE / "clients" / f"js-{version}", tier]
+                jobs.append((f"clients/js-{version}/{tier}", argv))
+        jobs.append(("clients/cli", [sys.executable, HERE / "clients" / "cli.py", CACHE / "clients" / "cli"]))
+        with ThreadPoolExecutor(2) as pool:
+            for name, argv in jobs:
+                pool.submit(self.item, name, lambda log, argv=argv: outcome_of_lines(run(argv, 600, log, env), log))
+
+    def all(self):
+        if self.prepare():
+            self.tidy()
+            self.unit()
+            self.end_to_end()
+            self.fuzz()
+        if self.options.list:
+            return 0
+        total = self.report.total
+        if total.skipped:
+            print("skipped:")
+            for reason in total.skipped:
+                print("  " + reason)
+        if total.failed:
+            print(f"failed (logs: {self.logs}):")
+            for failure in total.failed:
+                print("  " + failure.splitlines()[0])
+        else:
+            subprocess.run(["rm", "-rf", self.logs], check=False)
+        print(f"{total.passed} passed, {len(total.failed)} failed, {len(total.skipped)} skipped", flush=True)
+        return 1 if total.failed or total.passed == 0 else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="check")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--list", action="store_true")
+    sys.exit(Check(parser.parse_args()).all())
+
+
+if __name__ == "__main__":
+    main()
