@@ -50,7 +50,7 @@ Result<Fetched> fetch(const std::string& user_name, const std::string& path, con
   TRY(OpenFile file, open_for_read(full, caller.walking()));
   // A little more than the file is said to hold, so that its end is seen without reading it all twice.
   const auto said = static_cast<std::uint64_t>(file.stat.st_size);
-  const std::size_t most = said > 0 && said < kFirstBytes ? static_cast<std::size_t>(said) + 1 : kFirstBytes;
+  const std::size_t most = said > 0 && said <= kFirstBytes ? static_cast<std::size_t>(said) + 1 : kFirstBytes;
   TRY(std::string content, read_up_to(file.fd.get(), most));
   const bool whole = content.size() < most;
   return Fetched{std::move(file), std::move(content), whole};

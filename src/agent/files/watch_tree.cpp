@@ -50,9 +50,11 @@ Result<std::unique_ptr<WatchTree>> WatchTree::open(const std::string& path, bool
                                                  utf8_text(path)));
   UniqueFd inotify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!inotify.valid()) return os_error("inotify_init1", "fs.inotify.max_user_instances");
-  std::unique_ptr<WatchTree> tree(new WatchTree(std::move(inotify), std::move(root), recursive, limits));
-  CHECK_OK(tree->add(tree->root_.get(), ""));
-  if (recursive) CHECK_OK(tree->scan(tree->root_.get(), "", nullptr, 1));
+  struct stat st = {};
+  if (::fstat(root.get(), &st) != 0) return os_error("fstat", utf8_text(path));
+  std::unique_ptr<WatchTree> tree(new WatchTree(std::move(inotify), spot.real_path, st, recursive, limits));
+  CHECK_OK(tree->add(root.get(), ""));
+  if (recursive) CHECK_OK(tree->scan(root.get(), "", nullptr, 1));
   return tree;
 }
 
@@ -97,7 +99,13 @@ Status WatchTree::scan(int folder, const std::string& name, std::vector<Change>*
 }
 
 Result<UniqueFd> WatchTree::open_below(const std::string& name) const {
-  UniqueFd at(::fcntl(root_.get(), F_DUPFD_CLOEXEC, 0));
+  WalkOptions plain;
+  plain.follow_last = false;
+  TRY(Spot root, walk(root_, plain));
+  TRY(UniqueFd at, open_spot(root, O_RDONLY | O_DIRECTORY));
+  struct stat st = {};
+  if (::fstat(at.get(), &st) != 0 || st.st_ino != root_stat_.st_ino || st.st_dev != root_stat_.st_dev)
+    return os_error("open", utf8_text(root_), ESTALE);  // the watched folder has another name by now
   std::string_view left = name;
   while (!left.empty()) {
     const std::string part(left.substr(0, left.find('/')));

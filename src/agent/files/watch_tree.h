@@ -40,8 +40,9 @@ class WatchTree {
   std::size_t folders() const { return name_of_.size(); }
 
  private:
-  WatchTree(UniqueFd inotify, UniqueFd root, bool recursive, WatchLimits limits)
-      : inotify_(std::move(inotify)), root_(std::move(root)), recursive_(recursive), limits_(limits) {}
+  WatchTree(UniqueFd inotify, std::string root, const struct stat& root_stat, bool recursive, WatchLimits limits)
+      : inotify_(std::move(inotify)), root_(std::move(root)), root_stat_(root_stat), recursive_(recursive),
+        limits_(limits) {}
 
   Status add(int folder, const std::string& name);
   Status scan(int folder, const std::string& name, std::vector<Change>* announced, unsigned depth);
@@ -52,7 +53,9 @@ class WatchTree {
   void emit(std::uint32_t mask, const std::string& name, std::vector<Change>& changes);
 
   UniqueFd inotify_;
-  UniqueFd root_;
+  // Not a descriptor, which would hold the folder and so keep the kernel from telling of its removal.
+  std::string root_;
+  struct stat root_stat_;
   bool recursive_;
   WatchLimits limits_;
   std::unordered_map<int, std::string> name_of_;  // watch -> folder, "" = the root
