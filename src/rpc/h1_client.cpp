@@ -5,7 +5,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 
 #include "base/deadline.h"
-#include "rpc/h1_wire.h"
+#include "rpc/h1_body.h"
 
 namespace atl::rpc {
 namespace {
