@@ -35,7 +35,9 @@ class Instance:
         os.chmod(self.folder, 0o755)
         self.root, self.run = self.folder / "root", self.folder / "run"
         self.root.mkdir()
-        os.symlink(self.cache / "layers", self.root / "layers")
+        (self.root / "layers").mkdir()
+        for layer in (self.cache / "layers").iterdir():
+            os.symlink(layer, self.root / "layers" / layer.name)
         shutil.copytree(self.cache / "templates", self.root / "templates")
         runsc = self.cache / "runtimes" / "runsc"
         # Ranges of host ids that no other instance uses: by the process id, far above the product's.

@@ -20,7 +20,8 @@ class SandboxBase(TierTest):
 
     def test_users_and_sudo(self):
         self.assertEqual(self.sh("whoami; pwd").stdout, "user\n/home/user\n")
-        self.assertEqual(self.sh("whoami; pwd", user="root").stdout, "root\n/root\n")
+        # The template's working folder applies to every user.
+        self.assertEqual(self.sh("whoami; pwd", user="root").stdout, "root\n/home/user\n")
         self.assertEqual(self.sh("sudo id -u").stdout, "0\n")
         with self.assertRaisesRegex(Exception, "invalid username: 'nobody-here'"):
             self.sh("true", user="nobody-here")
