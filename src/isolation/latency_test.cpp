@@ -7,7 +7,8 @@
 namespace atl::isolation {
 namespace {
 
-// Not a bound that a busy machine may break: prints the median, as the figures in docs are made.
+// Prints the medians of which the goal speaks (15 ms above a bare `crun run` on the same machine);
+// what it demands is far above, since a busy machine must not break it.
 TEST(Latency, StartOfAContainer) {
   const auto kind = std::getenv("LATENCY_GVISOR") ? testing::Kind::gvisor : testing::Kind::container;
   if (auto gone = testing::World::missing(kind)) GTEST_SKIP() << "needs " << *gone;
@@ -32,6 +33,8 @@ TEST(Latency, StartOfAContainer) {
   for (auto* times : {&start_ms, &answer_ms, &destroy_ms}) std::sort(times->begin(), times->end());
   std::printf("start %.1f ms, agent's preface %.1f ms, destroy %.1f ms (medians of %zu)\n", start_ms[5], answer_ms[5],
               destroy_ms[5], start_ms.size());
+  EXPECT_LT(start_ms[5], 2000);
+  EXPECT_LT(destroy_ms[5], 2000);
 }
 
 }  // namespace

@@ -86,7 +86,17 @@ void Disk::shut_down() {
   if (folder.valid()) ::ioctl(folder.get(), kExt4Shutdown, &flags);
 }
 
-Status DiskMaker::ensure_master(DiskSize size, const std::string& master) const {
+std::string DiskMaker::master_of(DiskSize size) const {
+  return dir_ + "/master-" + std::to_string(size.bytes) + "-" + std::to_string(size.inodes) + ".img";
+}
+
+Status DiskMaker::prepare(DiskSize size) const {
+  if (size.bytes < kDiskBytesMin || size.bytes > kDiskBytesMax || size.inodes < kInodesMin ||
+      size.inodes > kInodesMax || size.inodes > size.bytes / 1024)
+    return make_error(Errc::invalid, "a disk of " + std::to_string(size.bytes) + " bytes and " +
+                                         std::to_string(size.inodes) +
+                                         " inodes: allowed are 16 MiB to 4 TiB, and 1024 inodes to one each KiB");
+  const std::string master = master_of(size);
   if (exists(master)) return ok();
   CHECK_OK(make_dirs(dir_, 0700));
   const std::string unfinished = master + ".new";
@@ -108,15 +118,7 @@ Status DiskMaker::ensure_master(DiskSize size, const std::string& master) const 
 }
 
 Result<Disk> DiskMaker::make(DiskSize size, const std::string& image) const {
-  if (size.bytes < kDiskBytesMin || size.bytes > kDiskBytesMax || size.inodes < kInodesMin ||
-      size.inodes > kInodesMax || size.inodes > size.bytes / 1024)
-    return make_error(Errc::invalid, "a disk of " + std::to_string(size.bytes) + " bytes and " +
-                                         std::to_string(size.inodes) +
-                                         " inodes: allowed are 16 MiB to 4 TiB, and 1024 inodes to one each KiB");
-  const std::string master =
-      dir_ + "/master-" + std::to_string(size.bytes) + "-" + std::to_string(size.inodes) + ".img";
-  CHECK_OK(ensure_master(size, master));
-  TRY(const UniqueFd from, open_fd(master, O_RDONLY));
+  TRY(const UniqueFd from, open_fd(master_of(size), O_RDONLY));
   TRY(const UniqueFd to, open_fd(image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   auto finish = [&]() -> Result<Disk> {
     CHECK_OK(copy_sparse(from.get(), to.get(), size.bytes, image));

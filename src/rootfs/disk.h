@@ -55,12 +55,14 @@ class DiskMaker {
  public:
   // `dir` is this instance's own, on the file system whose space the disks use.
   DiskMaker(std::string dir, std::string mkfs_path) : dir_(std::move(dir)), mkfs_path_(std::move(mkfs_path)) {}
-  // Blocking; milliseconds, or a second for the first of a size. Callers serialise the first.
+  // Makes the master of a size where there is none: a part of a second. One call at a time.
+  Status prepare(DiskSize size) const;
+  // Milliseconds. The size's master must be there.
   Result<Disk> make(DiskSize size, const std::string& image) const;
   const std::string& dir() const { return dir_; }
 
  private:
-  Status ensure_master(DiskSize size, const std::string& master) const;
+  std::string master_of(DiskSize size) const;
   std::string dir_, mkfs_path_;
 };
 

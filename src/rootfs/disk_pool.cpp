@@ -41,7 +41,10 @@ DiskPool::~DiskPool() {
 
 Result<Disk> DiskPool::make(DiskSize size, const std::string& image) {
   CHECK_OK(make_dirs(options_.dir, 0700));
-  const std::lock_guard lock(master_mutex_);
+  {
+    const std::lock_guard lock(master_mutex_);
+    CHECK_OK(maker_.prepare(size));
+  }
   return maker_.make(size, image);
 }
 
@@ -86,17 +89,19 @@ void DiskPool::trim_locked(std::vector<Disk>& dropped) {
 
 Status DiskPool::refill(DiskSize size) {
   for (;;) {
-    std::string image;
     {
       const std::lock_guard lock(mutex_);
       const auto shelf = shelves_.find(size);
-      if (shelf == shelves_.end() && options_.sizes_max == shelves_.size()) return ok();  // trimmed meanwhile
-      if (shelves_[size].disks.size() >= options_.ready_per_size) return ok();
-      image = options_.dir + "/ready-" + random_id(12) + std::string(kSuffix);
+      if (shelf == shelves_.end() && shelves_.size() >= options_.sizes_max) return ok();  // trimmed meanwhile
+      if (shelves_[size].disks.size() + shelves_[size].in_making >= options_.ready_per_size) return ok();
+      ++shelves_[size].in_making;
     }
-    TRY(Disk disk, make(size, image));
+    auto disk = make(size, options_.dir + "/ready-" + random_id(12) + std::string(kSuffix));
     const std::lock_guard lock(mutex_);
-    shelves_[size].disks.push_back(std::move(disk));
+    Shelf& shelf = shelves_[size];
+    if (shelf.in_making > 0) --shelf.in_making;  // 0: the shelf was trimmed and made anew meanwhile
+    if (!disk.ok()) return std::move(disk).error();
+    shelf.disks.push_back(std::move(*disk));
   }
 }
 

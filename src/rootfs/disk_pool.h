@@ -43,6 +43,7 @@ class DiskPool {
  private:
   struct Shelf {
     std::deque<Disk> disks;
+    std::size_t in_making = 0;
     std::uint64_t last_used = 0;
   };
   Result<Disk> make(DiskSize size, const std::string& image);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,7 +12,10 @@
 namespace atl::rootfs {
 namespace {
 
-int idle(void*) {
+// Raw calls alone: this runs in our memory. It goes with us, even at a SIGKILL.
+int idle(void* parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != *static_cast<const pid_t*>(parent)) return 1;
   for (;;) ::pause();
 }
 
@@ -36,12 +40,13 @@ class IdleChild {
 Result<UniqueFd> make_user_namespace(std::uint32_t first, std::uint32_t count) {
   constexpr std::size_t kStackBytes = 16 * 1024;
   alignas(16) char stack[kStackBytes];
+  pid_t self = ::getpid();
   // The child must never run one of our signal handlers, since it would do so in our memory.
   sigset_t all, before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   // No exit signal: nobody but us waits for it.
-  const pid_t pid = ::clone(idle, stack + kStackBytes, CLONE_VM | CLONE_NEWUSER, nullptr);
+  const pid_t pid = ::clone(idle, stack + kStackBytes, CLONE_VM | CLONE_NEWUSER, &self);
   const int clone_errno = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) {

@@ -51,7 +51,8 @@ OciDriver::OciDriver(Options options, cgroup::Parent parent, std::string seccomp
       parent_(std::move(parent)),
       seccomp_bpf_(std::move(seccomp_bpf)),
       tool_(options_.tier == Tier::container ? oci::Runtime::crun : oci::Runtime::runsc, options_.runtime_path,
-            options_.state_dir + "/runtimes/" + (options_.tier == Tier::container ? "crun" : "runsc")) {}
+            options_.state_dir + "/runtimes/" + (options_.tier == Tier::container ? "crun" : "runsc")),
+      host_facts_(host_facts()) {}
 
 Result<std::unique_ptr<OciDriver>> OciDriver::open(Options options) {
   if (options.tier == Tier::microvm) return make_error(Errc::unsupported, "the OCI driver has no microvm tier");
@@ -152,7 +153,7 @@ Result<Started> OciDriver::receipt_of(const Spec& spec, ProcessId init, const cg
   fields["runtimeVersion"] = runtime_version;
   fields["posture"] = options_.tier == Tier::container ? "mistakes-only" : "hostile-code";
   fields["network"] = "loopback only";
-  for (auto& fact : host_facts()) fields[fact.key()] = fact.value();
+  for (const auto& fact : host_facts_) fields[fact.key()] = fact.value();
   json::array mounts;
   const json::object config = oci::make_config(plan_of(spec));
   for (const json::value& mount : config.at("mounts").as_array())

@@ -80,6 +80,7 @@ class OciDriver final : public Driver {
   const cgroup::Parent parent_;
   const std::string seccomp_bpf_;
   const oci::RuntimeTool tool_;
+  const json::object host_facts_;
   mutable std::mutex mutex_;  // guards what follows: pool threads meet here
   std::map<std::string, std::shared_ptr<Live>> live_;
   mutable std::string version_;  // asked of the runtime once

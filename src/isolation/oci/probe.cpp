@@ -72,7 +72,15 @@ std::string cure_of(Tier tier) {
 }  // namespace
 
 Status OciDriver::try_sandbox() {
-  const std::string id = "probe" + std::string(name(options_.tier)) + random_id(8);
+  const std::string prefix = "probe" + std::string(name(options_.tier));
+  // What a probe left that was cut off by the node's end.
+  if (const auto names = list_dir(options_.state_dir); names.ok())
+    for (const std::string& stale : *names)
+      if (stale.rfind(prefix, 0) == 0) {
+        CHECK_OK(destroy_now(stale));
+        CHECK_OK(remove_tree(options_.state_dir + "/" + stale));
+      }
+  const std::string id = prefix + random_id(8);
   const std::string dir = options_.state_dir + "/" + id;
   Spec spec;
   spec.id = id;
