@@ -93,6 +93,21 @@ Task<void> Node::sample_all() {
     if (s->record.state == State::running) co_await sample(s);
 }
 
+namespace {
+
+// Takes over which limits were hit; true when there is news.
+bool note_limits(Record& record, const isolation::Usage& usage) {
+  const bool full = usage.disk_total_bytes > 0 && usage.disk_used_bytes >= usage.disk_total_bytes / 100 * 99;
+  const bool news = usage.oom_kills != record.oom_kills || usage.pids_refused > record.pids_refused ||
+                    (full && !record.disk_full_seen);
+  record.oom_kills = usage.oom_kills;
+  record.pids_refused = usage.pids_refused;
+  record.disk_full_seen = record.disk_full_seen || full;
+  return news;
+}
+
+}  // namespace
+
 Task<void> Node::sample(SandboxPtr sandbox) {
   isolation::Driver* driver = p_.tiers.driver(sandbox->record.tier);
   if (!driver) co_return;
@@ -100,10 +115,7 @@ Task<void> Node::sample(SandboxPtr sandbox) {
   const auto usage = co_await driver->usage(id);
   if (usage.ok() && sandbox->record.state == State::running) {
     sandbox->usage.add(now_ms(), *usage);
-    sandbox->record.oom_kills = usage->oom_kills;
-    sandbox->record.pids_refused = usage->pids_refused;
-    const bool full = usage->disk_total_bytes > 0 && usage->disk_used_bytes >= usage->disk_total_bytes / 100 * 99;
-    sandbox->record.disk_full_seen = sandbox->record.disk_full_seen || full;
+    if (note_limits(sandbox->record, *usage)) events_.publish(sandbox->record);
   }
   const std::string path = log_path(id);
   auto work = [path] { return cut_log(path, kBootLogBytesMax); };
