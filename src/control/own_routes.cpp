@@ -31,7 +31,7 @@ Task<Answer> tiers(Call& call) {
     one["runtime"] = tier.runtime();
     one["version"] = tier.version();
     one["posture"] = tier.posture();
-    one["isAuto"] = tier.is_auto();
+    one["auto"] = tier.is_auto();
     all.emplace_back(std::move(one));
   }
   json::object out;
