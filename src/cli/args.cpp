@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 
+#include "base/fs.h"
+#include "cli/daemon.h"
 #include "cli/duration.h"
 #include "cli/exits.h"
 #include "cli/version.h"
@@ -58,6 +60,8 @@ class Parser {
     app_.footer(kFooter);
     app_.add_option("--endpoint", global_.endpoint, "Where the daemon is: http://HOST:PORT or HOST:PORT");
     app_.add_option("--api-key-file", global_.api_key_file, "File with the API key, or credentials.json");
+    if (const auto config = read_file(kConfigFile, 64 * 1024); config.ok())
+      global_.root = configured_root(*config).value_or(global_.root);
     app_.add_option("--root", global_.root, "The daemon's data")->capture_default_str();
     app_.add_option("--run", global_.run, "The daemon's sockets and pid files")->capture_default_str();
     app_.set_version_flag("-V,--version", std::string("atoll ") + kVersion);

@@ -35,10 +35,11 @@ json::value create_body(const NewSandbox& sandbox) {
   json::object body;
   body["templateID"] = sandbox.template_name;
   if (sandbox.timeout_s) body["timeout"] = *sandbox.timeout_s;
-  if (!sandbox.tier.empty()) body["tier"] = sandbox.tier;
   json::object env, metadata;
   for (const auto& [name, value] : sandbox.env) env[name] = value;
   for (const auto& [name, value] : sandbox.metadata) metadata[name] = value;
+  // E2B's body has no field for the tier; this key of the metadata is Atoll's.
+  if (!sandbox.tier.empty()) metadata["atoll.tier"] = sandbox.tier;
   if (!env.empty()) body["envVars"] = std::move(env);
   if (!metadata.empty()) body["metadata"] = std::move(metadata);
   return body;

@@ -98,7 +98,7 @@ Task<Result<int>> execute(Context& context, TiersOptions options) {
   for (const json::value& tier : tiers->as_array()) {
     const bool works = text_field(tier, "works") == "true";
     table.add({printable(text_field(tier, "name")), works ? "yes" : "no",
-               text_field(tier, "auto") == "true" ? "yes" : "", printable(text_field(tier, "runtime")),
+               text_field(tier, "isAuto") == "true" ? "yes" : "", printable(text_field(tier, "runtime")),
                printable(text_field(tier, "version")), printable(text_field(tier, "posture")),
                printable(text_field(tier, "reason"))});
   }
