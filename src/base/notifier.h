@@ -2,29 +2,30 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <list>
+#include <memory>
 
 #include "base/task.h"
 
 namespace atl {
 
 // Wakes coroutines that wait for a change. Loop thread only. A waiter looks at its condition, waits,
-// and looks again. It must outlive its waiters.
+// and looks again. It may die before its waiters, as when a loop is destroyed last.
 class Notifier {
  public:
   // True when notified, false when the time ran out (or the coroutine was cancelled).
   Task<bool> wait(Millis at_most) {
     Waiter waiter{asio::steady_timer(co_await asio::this_coro::executor, at_most), false};
-    const auto place = waiters_.insert(waiters_.end(), &waiter);
+    const auto place = waiters_->insert(waiters_->end(), &waiter);
     struct Leave {
-      std::list<Waiter*>& list;
+      std::shared_ptr<std::list<Waiter*>> list;
       std::list<Waiter*>::iterator place;
-      ~Leave() { list.erase(place); }
+      ~Leave() { list->erase(place); }
     } leave{waiters_, place};
     co_await waiter.timer.async_wait(asio::as_tuple(asio::use_awaitable));
     co_return waiter.notified;
   }
   void notify() {
-    for (Waiter* w : waiters_) {
+    for (Waiter* w : *waiters_) {
       w->notified = true;
       w->timer.cancel();
     }
@@ -35,7 +36,7 @@ class Notifier {
     asio::steady_timer timer;
     bool notified;
   };
-  std::list<Waiter*> waiters_;
+  const std::shared_ptr<std::list<Waiter*>> waiters_ = std::make_shared<std::list<Waiter*>>();
 };
 
 // One at a time, in order of arrival. Loop thread only; it must outlive its holders.

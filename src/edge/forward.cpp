@@ -37,11 +37,20 @@ struct Pump {
   Forwarded result;
 };
 
+Task<Result<std::size_t>> next_piece(Pump& pump, std::span<char> into) {
+  if (pump.options.body_idle_max.count() == 0) co_return co_await pump.exchange.body().read_some(into);
+  auto outcome = co_await (pump.exchange.body().read_some(into) || sleep_for(pump.options.body_idle_max));
+  if (outcome.index() == 0) co_return std::get<0>(std::move(outcome));
+  pump.result.request_too_slow = true;
+  co_return make_error(Errc::deadline, "no more of the request's body for " +
+                                           std::to_string(pump.options.body_idle_max.count()) + " ms");
+}
+
 Task<void> upload(Pump& pump) {
   std::vector<char> buffer(kBufferBytes);
   std::uint64_t total = 0;
   for (;;) {
-    const auto got = co_await pump.exchange.body().read_some(buffer);
+    const auto got = co_await next_piece(pump, buffer);
     if (!got.ok()) {
       pump.upstream.cancel();
       break;

@@ -10,6 +10,7 @@ namespace atl::edge {
 
 struct ForwardOptions {
   std::uint64_t request_bytes_max = std::numeric_limits<std::uint64_t>::max();
+  Millis body_idle_max{0};                          // between two pieces of the request's body; 0 = no bound
   std::function<void(rpc::ReplyHead&)> edit_reply;  // may be empty
 };
 
@@ -17,6 +18,7 @@ struct Forwarded {
   Status status = ok();
   bool reply_started = false;     // else the caller still owes the client an answer
   bool request_too_large = false;
+  bool request_too_slow = false;
 };
 
 // Streams the request's body up and the reply down, both at once, chunk by chunk; memory is one

@@ -61,6 +61,7 @@ Task<void> Proxy::to_api(rpc::Exchange& exchange) {
   if (upstream.ok()) {
     ForwardOptions options;
     options.request_bytes_max = limits::rest_body_bytes_max;
+    options.body_idle_max = kRestBodyIdle;
     options.edit_reply = [](rpc::ReplyHead& reply) { add_cors(reply.headers); };
     done = co_await forward(exchange, **upstream, std::move(options));
   } else {
@@ -69,6 +70,10 @@ Task<void> Proxy::to_api(rpc::Exchange& exchange) {
   if (done.reply_started || exchange.gone()) co_return;
   if (done.request_too_large) {
     co_await reply_rest_error(exchange, 413, too_large);
+    co_return;
+  }
+  if (done.request_too_slow) {
+    co_await reply_rest_error(exchange, 408, "the request's body stood still for 10 s");
     co_return;
   }
   log_warn("the api did not answer", {{"error", done.status.ok() ? "" : done.status.error().message}});
@@ -124,6 +129,7 @@ Task<void> Proxy::to_agent(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox>
     auto upstream = co_await channel->open(std::move(head), exchange.has_body());
     if (upstream.ok()) {
       ForwardOptions options;
+      if (path_of(exchange.request().target).starts_with("/files")) options.body_idle_max = kFileBodyIdle;
       options.edit_reply = [](rpc::ReplyHead& reply) { add_cors(reply.headers); };
       done = co_await forward(exchange, **upstream, std::move(options));
     } else {

@@ -15,6 +15,8 @@ class Proxy {
   static constexpr Millis kChannelWait{3000};   // for an agent that dials again
   static constexpr int kDialTries = 5;          // of a user's port, 100 to 400 ms apart
   static constexpr Millis kDialDeadline{10'000};
+  // A body that stands still. Input streams of commands (StreamInput) may rest as long as they like.
+  static constexpr Millis kRestBodyIdle{10'000}, kFileBodyIdle{300'000};
 
   Proxy(ChannelRegistry& registry, rpc::Client& api) : registry_(registry), api_(api) {}
   Task<void> handle(rpc::Exchange& exchange);
