@@ -53,8 +53,14 @@ Result<ProcessId> start_detached(const Detached& program) {
   const UniqueFd read_end(fds[0]);
   UniqueFd write_end(fds[1]);
   const auto argv = pointers(program.argv), envp = pointers(program.env);
+  // A fork takes its name from the thread that calls it.
+  char own_name[16] = {};
+  ::prctl(PR_GET_NAME, own_name);
+  ::prctl(PR_SET_NAME, kStartingName);
   const pid_t child = ::fork();
-  if (child < 0) return os_error("fork", program.argv[0]);
+  const int fork_errno = errno;
+  if (child != 0) ::prctl(PR_SET_NAME, own_name);
+  if (child < 0) return os_error("fork", program.argv[0], fork_errno);
   if (child == 0) {
     ::setsid();
     if (::fork() == 0) grandchild(program, argv.data(), envp.data(), write_end.get());

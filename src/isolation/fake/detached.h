@@ -14,6 +14,10 @@ struct Detached {
   std::vector<std::string> env;   // NAME=value; nothing is inherited
   int in = -1, out = -1, err = -1;  // borrowed
 };
+// The name (/proc/PID/comm) of processes that are forked but not yet executed, from their first
+// moment: such a one may outlive a starter that was killed, and then become the program.
+inline constexpr char kStartingName[] = "atoll-starting";
+
 // Returns once it has been executed. Blocks for a moment.
 Result<ProcessId> start_detached(const Detached& program);
 

@@ -78,6 +78,8 @@ Result<Started> FakeDriver::start_now(const Spec& spec) const {
 }
 
 Status FakeDriver::destroy_now(const std::string& id) const {
+  // One that a killed node had forked gets its mark only when it is executed.
+  CHECK_OK(await_none_named(kStartingName, kKillMs));
   for (const pid_t root : roots_of(id)) CHECK_OK(kill_tree(root, kKillMs));
   return ok();
 }

@@ -104,6 +104,24 @@ Status kill_tree(pid_t root, int within_ms) {
   return ok();
 }
 
+Status await_none_named(const std::string& name, int within_ms) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(within_ms);
+  for (;;) {
+    const auto pids = all_processes();
+    const bool any = std::any_of(pids.begin(), pids.end(), [&](pid_t pid) {
+      const auto comm = read_file("/proc/" + std::to_string(pid) + "/comm", 64);
+      const auto stat = stat_of(pid);
+      return comm.ok() && *comm == name + "\n" && stat && stat->state != 'Z';
+    });
+    if (!any) return ok();
+    if (std::chrono::steady_clock::now() >= until)
+      return make_error(Errc::deadline, "a process named " + name + " is still there after " +
+                                            std::to_string(within_ms) + " ms");
+    const timespec pause{0, 500'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
 std::vector<Marked> find_marked(const std::string& prefix) {
   std::vector<Marked> out;
   for (const pid_t pid : all_processes()) {

@@ -21,6 +21,9 @@ TreeUse use_of(const std::vector<pid_t>& tree);
 // subreaper. Errc::deadline when some live on after `within_ms`.
 Status kill_tree(pid_t root, int within_ms);
 
+// Waits until no process (of any user) has that name. Errc::deadline after `within_ms`.
+Status await_none_named(const std::string& name, int within_ms);
+
 struct Marked {
   pid_t pid = 0;
   std::string mark;
