@@ -67,19 +67,24 @@ Task<void> unary(AgentContext& context, rpc::Exchange& exchange, Codec codec,
   Request request;
   if (!co_await read_unary(exchange, codec, request)) co_return;
   const auto named = basic_user(exchange.request().headers);
+  // The reply is written out on the pool too: a long listing would hold up the loop.
   auto work = [method, request = std::move(request), name = user_name_or_default(context, named),
-               folder = context.boot.default_workdir]() -> Result<Reply> {
+               folder = context.boot.default_workdir, codec]() -> Result<std::string> {
     TRY(Caller caller, load_caller(name));
     TRY(std::string path, expand_path(path_of(request), caller.user, folder));
     WalkOptions options = caller.walking();
-    return method(Place{std::move(caller), std::move(path), folder, std::move(options)}, request);
+    TRY(Reply reply, method(Place{std::move(caller), std::move(path), folder, std::move(options)}, request));
+    return serialise_message(reply, codec);
   };
-  auto reply = co_await run_blocking(context.pool, std::move(work));
-  if (reply.ok()) {
-    co_await reply_unary(exchange, codec, *reply);
-  } else {
-    co_await reply_error(exchange, reply.error());
+  auto body = co_await run_blocking(context.pool, std::move(work));
+  if (!body.ok()) {
+    co_await reply_error(exchange, body.error());
+    co_return;
   }
+  rpc::ReplyHead head;
+  head.headers.add("content-type", codec == Codec::json ? "application/json" : "application/proto");
+  std::string bytes = std::move(body).value();
+  (void)co_await exchange.reply(std::move(head), std::move(bytes));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "agent/files/files_service.h"
 
-#include <sys/xattr.h>
+#include <sys/mount.h>
 
 #include "agent/files/gzip.h"
 #include "agent/files/http_fields.h"
@@ -161,6 +161,26 @@ TEST_F(Files, DownloadChecksInEnvdsOrder) {
   with_token.with("x-access-token", "tok");
   http(with_token);
   EXPECT_EQ(with_token.status(), 200);
+}
+
+TEST_F(Files, QueriesAreForms) {
+  put(dir / "a b\xC3\xBC", "x");
+  FakeExchange exchange("GET", "/files?path=" + rpc::percent_encode(dir.path()) + "%2Fa+b%C3%BC");
+  http(exchange);
+  EXPECT_EQ(exchange.status(), 200);
+  EXPECT_EQ(exchange.reply_body, "x");
+}
+
+TEST_F(Files, AFullDiskIs507) {
+  NEEDS(root);
+  const std::string small = dir / "small";
+  ::mkdir(small.c_str(), 0755);
+  if (::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "needs the right to mount";
+  auto exchange = post_file(small + "/f", std::string(3u << 20, 'x'));
+  http(exchange);
+  ::umount2(small.c_str(), MNT_DETACH);
+  EXPECT_EQ(exchange.status(), 507) << exchange.reply_body;
+  EXPECT_NE(exchange.reply_body.find("not enough disk space"), std::string::npos);
 }
 
 TEST_F(Files, NotModified) {

@@ -1,7 +1,9 @@
 #include "agent/files/walker.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <atomic>
 #include <thread>
@@ -137,9 +139,20 @@ TEST(Walker, ServesTheRestOfProcfs) {
     auto spot = walk(path, kFollow);
     EXPECT_TRUE(spot.ok()) << path << ": " << spot.error().message;
   }
-  auto magic = walk("/proc/" + std::to_string(::getppid()) + "/cwd/x", kFollow);
-  ASSERT_FALSE(magic.ok());
-  EXPECT_EQ(magic.error().code, Errc::denied);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  const std::string other = "/proc/" + std::to_string(child);
+  EXPECT_TRUE(walk(other + "/status", kFollow).ok());
+  for (const char* magic : {"/cwd/x", "/root/etc/passwd", "/fd/0", "/exe"}) {
+    auto spot = walk(other + magic, kFollow);
+    ASSERT_FALSE(spot.ok()) << magic;
+    EXPECT_EQ(spot.error().code, Errc::denied) << spot.error().message;
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 }
 
 // A link of an unprivileged user leads where that user could go, and no further.
