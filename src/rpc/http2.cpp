@@ -1,5 +1,7 @@
 #include "rpc/http2.h"
 
+#include <boost/asio/post.hpp>
+
 #include "rpc/h2_session.h"
 
 namespace atl::rpc {
@@ -37,53 +39,72 @@ class H2Exchange final : public Exchange {
 
   const RequestHead& request() const override { return stream_->request; }
   ByteSource& body() override { return body_; }
+  bool has_body() const override { return !(stream_->in_end && stream_->unread() == 0); }
 
   Task<Status> start(ReplyHead head) override {
-    if (started_) co_return make_error(Errc::internal, "a second reply to one request");
-    started_ = true;
-    co_return session_->respond(*stream_, head, true);
+    if (started_) co_return misuse("a second reply to one request");
+    no_body_ = bodyless(head.status);
+    if (!no_body_) stream_->out_left = head.content_length;
+    if (stream_->out_left == 0u) stream_->out_end = true;
+    const Status sent = session_->respond(*stream_, head, !no_body_);
+    started_ = sent.ok() || sent.error().code == Errc::unavailable;
+    co_return sent;
   }
   Task<Status> write(std::string_view bytes) override {
-    if (request().method == "HEAD") co_return ok();
+    if (!started_) co_return misuse("write without a reply's head");
+    if (no_body_) co_return ok();
     co_return co_await session_->write(stream_, bytes);
   }
-  Task<Status> finish() override { return session_->finish(stream_); }
+  Task<Status> finish() override {
+    if (!started_) co_return misuse("finish without a reply's head");
+    co_return co_await session_->finish(stream_);
+  }
 
   Task<Status> reply(ReplyHead head, std::string body) override {
-    if (started_) co_return make_error(Errc::internal, "a second reply to one request");
-    started_ = true;
-    const bool bare = head.status == 204 || head.status == 304;
-    if (!bare) head.content_length = body.size();
-    if (bare || body.empty() || request().method == "HEAD") co_return session_->respond(*stream_, head, false);
-    stream_->out = body;
+    if (started_) co_return misuse("a second reply to one request");
+    const bool bare = bodyless(head.status);
+    if (!bare || !head.content_length) head.content_length = body.size();
+    const bool has_body = !bare && !body.empty();
+    H2Lent lent(*stream_, has_body ? std::string_view(body) : std::string_view());
     stream_->out_end = true;
-    const Status begun = session_->respond(*stream_, head, true);
-    while (begun.ok() && !stream_->out.empty() && !stream_->closed) co_await stream_->changed.wait();
-    const bool sent = stream_->out.empty();
-    stream_->out = {};
+    const Status begun = session_->respond(*stream_, head, has_body);
+    started_ = begun.ok() || begun.error().code == Errc::unavailable;
+    if (!started_) stream_->out = {};  // nothing was sent: another reply may be
     if (!begun.ok()) co_return begun;
-    co_return sent ? ok() : Status(make_error(Errc::unavailable, "the client is gone"));
+    while (!stream_->out_ended) {
+      if (stream_->closed) co_return H2Session::gone(*stream_);
+      co_await stream_->changed.wait();
+    }
+    co_return ok();
   }
 
   Task<Result<ByteStream*>> tunnel(ReplyHead head) override {
+    head.content_length.reset();
     CO_CHECK_OK(co_await start(std::move(head)));
     co_return static_cast<ByteStream*>(&tunnel_);
   }
 
   void on_gone(std::function<void()> callback) override {
-    if (stream_->closed) return;
+    if (stream_->released) return;
     stream_->on_gone = std::move(callback);
+    if (!stream_->on_gone || !gone()) return;
+    asio::post(session_->executor(), [stream = stream_] {
+      if (auto late = std::exchange(stream->on_gone, nullptr)) late();
+    });
   }
-  bool gone() const override { return stream_->broken() || (stream_->closed && !stream_->out_ended); }
+  bool gone() const override { return stream_->closed && !stream_->out_ended; }
   bool started() const { return started_; }
-  bool finished() const { return stream_->out_end; }
+  bool finished() const { return stream_->out_end && !stream_->out_cut; }
 
  private:
+  static Error misuse(std::string what) { return make_error(Errc::internal, std::move(what)); }
+  bool bodyless(int status) const { return request().method == "HEAD" || status == 204 || status == 304; }
+
   SessionPtr session_;
   H2StreamPtr stream_;
   H2Body body_;
   H2Tunnel tunnel_;
-  bool started_ = false;
+  bool started_ = false, no_body_ = false;
 };
 
 // Runs one request to its end. Whatever the handler did, the stream is answered or reset.
@@ -94,10 +115,15 @@ Task<void> run_handler(SessionPtr session, H2StreamPtr stream, Handler handler) 
     co_await handler(exchange);
   } catch (const std::exception& e) {
     failure = e.what();
+  } catch (...) {
+    failure = "an exception of unknown type";
   }
-  if (!failure.empty()) log_error("request handler failed", {{"target", exchange.request().target}, {"error", failure}});
+  if (!failure.empty())
+    log_error("request handler failed", {{"target", exchange.request().target.substr(0, 200)}, {"error", failure}});
   if (!exchange.started() && !exchange.gone()) {
-    ReplyHead head{.status = 500};
+    ReplyHead head;
+    head.status = 500;
+    head.headers.add("content-type", "application/json");
     const Status sent = co_await exchange.reply(std::move(head), R"({"code":500,"message":"internal error"})");
     (void)sent.ok();
   }
@@ -112,12 +138,12 @@ class H2ClientExchange final : public ClientExchange {
   Task<Status> write(std::string_view bytes) override { return session_->write(stream_, bytes); }
   Task<Status> finish_body() override { return session_->finish(stream_); }
   Task<Result<ReplyHead>> head() override {
-    while (!stream_->head_complete) {
-      if (stream_->closed || !session_->alive())
-        co_return make_error(Errc::unavailable, "the HTTP/2 stream was closed before a reply");
-      co_await stream_->changed.wait();
+    const auto stream = stream_;
+    while (!stream->head_complete) {
+      if (stream->closed || !session_->alive()) co_return with_context(H2Session::gone(*stream), "no reply");
+      co_await stream->changed.wait();
     }
-    co_return stream_->reply;
+    co_return stream->reply;
   }
   Task<Result<std::size_t>> read_some(std::span<char> into) override { return session_->read_some(stream_, into); }
   void cancel() override { session_->release(*stream_, NGHTTP2_CANCEL); }
@@ -133,9 +159,7 @@ class H2ClientImpl final : public Http2Client {
   ~H2ClientImpl() override { session_->close(); }
 
   Task<Result<std::unique_ptr<ClientExchange>>> open(RequestHead head, bool has_body) override {
-    if (!session_->alive()) co_return make_error(Errc::unavailable, "the HTTP/2 connection is closed");
-    H2StreamPtr stream = session_->open(head, has_body);
-    if (!stream) co_return make_error(Errc::unavailable, "the HTTP/2 connection takes no such request");
+    CO_TRY(H2StreamPtr stream, session_->open(head, has_body));
     co_return std::unique_ptr<ClientExchange>(std::make_unique<H2ClientExchange>(session_, std::move(stream)));
   }
   void close() override { session_->close(); }
@@ -146,31 +170,46 @@ class H2ClientImpl final : public Http2Client {
   SessionPtr session_;
 };
 
+// Handlers of streams that a peer has reset still run for a while, so they are counted apart from streams.
+struct Handlers {
+  std::size_t running = 0;
+};
+
+void start_handler(const SessionPtr& session, std::shared_ptr<Handlers> handlers, H2StreamPtr stream,
+                   const Handler& handler) {
+  if (handlers->running >= 2 * std::size_t{session->limits().streams_max})
+    return session->release(*stream, NGHTTP2_REFUSED_STREAM);
+  ++handlers->running;
+  auto done = [session, handlers](std::exception_ptr failure) {
+    --handlers->running;
+    session->ended().notify();
+    if (failure) log_error("http2 handler: task failed after its reply");
+  };
+  asio::co_spawn(session->executor(), run_handler(session, std::move(stream), handler), std::move(done));
+}
+
 }  // namespace
 
 Task<void> serve_http2(Socket socket, Http2Limits limits, Handler handler) {
   auto session = std::make_shared<H2Session>(std::move(socket), limits, H2Session::Side::server);
-  auto running = std::make_shared<std::size_t>(0);
-  auto on_request = [weak = std::weak_ptr(session), running, handler](H2StreamPtr stream) {
-    const auto strong = weak.lock();
-    if (!strong) return;
-    ++*running;
-    // Started by a post, since this is within nghttp2's callback.
-    asio::co_spawn(strong->executor(), run_handler(strong, std::move(stream), handler),
-                   [strong, running](std::exception_ptr failure) {
-                     --*running;
-                     strong->ended().notify();
-                     if (failure) log_error("request handler failed after its reply");
-                   });
+  // Also when this coroutine is cancelled.
+  struct Close {
+    SessionPtr session;
+    ~Close() { session->close(); }
+  } close{session};
+  auto handlers = std::make_shared<Handlers>();
+  auto on_request = [weak = std::weak_ptr(session), handlers, handler](H2StreamPtr stream) {
+    if (const auto strong = weak.lock()) start_handler(strong, handlers, std::move(stream), handler);
   };
   session->start(std::move(on_request), nullptr);
-  while (session->alive() || *running > 0) co_await session->ended().wait();
+  while (session->alive() || handlers->running > 0) co_await session->ended().wait();
 }
 
 std::shared_ptr<Http2Client> http2_client(Socket socket, Http2Limits limits, std::function<void()> on_end) {
   auto session = std::make_shared<H2Session>(std::move(socket), limits, H2Session::Side::client);
+  auto client = std::make_shared<H2ClientImpl>(session);
   session->start([](H2StreamPtr) {}, std::move(on_end));
-  return std::make_shared<H2ClientImpl>(std::move(session));
+  return client;
 }
 
 }  // namespace atl::rpc
