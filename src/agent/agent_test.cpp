@@ -248,6 +248,44 @@ TEST(EmptyRoot, TheAgentServesWhereNothingElseIs) {
   ASSERT_TRUE(remove_tree(root).ok());
 }
 
+// A root with one static program (busybox) in a pid, network and host name namespace of its own.
+TEST(Process1, DoesItsDuties) {
+  NEEDS(root);
+  if (::access("/usr/bin/busybox", X_OK) != 0) GTEST_SKIP() << "needs /usr/bin/busybox (static)";
+  char name[] = "/tmp/atoll-agent-init-XXXXXX";
+  const std::string root = ::mkdtemp(name);
+  const auto busybox = read_file("/usr/bin/busybox", 64u << 20);
+  ASSERT_TRUE(make_dirs(root + "/bin", 0755).ok() && make_dirs(root + "/proc", 0755).ok());
+  ASSERT_TRUE(write_file_atomic(root + "/bin/busybox", *busybox, 0755).ok());
+  for (const char* applet : {"sh", "mount", "hostname", "ifconfig", "sleep"})
+    ASSERT_EQ(::symlink("busybox", (root + "/bin/" + applet).c_str()), 0);
+  {
+    Edge edge(R"(,"defaultUser":"root")", root, true);
+    EXPECT_EQ(*read_file(root + "/run/e2b/.E2B_SANDBOX_ID", 100), "itest");
+    Events run = edge.shell(
+        "mount -t proc proc /proc; hostname; echo $$ $PPID; read -r comm < /proc/1/comm; echo $comm; ifconfig lo;"
+        "kill -TERM 1; kill -INT 1; kill -STOP 1; for i in 1 2 3; do (sleep 0.1 &) ; done; echo done");
+    run.drain();
+    ASSERT_TRUE(run.end.has_value()) << run.end_frame();
+    EXPECT_EQ(run.end->exit_code(), 0) << run.err;
+    EXPECT_NE(run.out.find("itest\n"), std::string::npos) << run.out << run.err;
+    EXPECT_NE(run.out.find(std::to_string(run.pid) + " 1\natoll-agent\n"), std::string::npos) << run.out << run.err;
+    EXPECT_NE(run.out.find("UP LOOPBACK RUNNING"), std::string::npos) << run.out << run.err;
+    EXPECT_NE(run.out.find("done\n"), std::string::npos);
+    EXPECT_EQ(edge.request("GET", "/health").status, 204) << "signals from inside do not end it";
+    const auto wait = [&] { return edge.shell("sleep 0.05").drain(); };
+    std::string zombies = "?";
+    for (int i = 0; i < 100 && !zombies.empty(); ++i) {
+      wait();
+      Events look = edge.shell("for p in /proc/[0-9]*/stat; do read -r l < $p; case $l in *') Z '*) echo $l;; esac; done");
+      look.drain();
+      zombies = look.out;
+    }
+    EXPECT_EQ(zombies, "") << "orphans are collected";
+  }
+  ASSERT_TRUE(remove_tree(root).ok());
+}
+
 TEST(Init, MarkersAreWrittenBelowTheRoot) {
   char name[] = "/tmp/atoll-agent-markers-XXXXXX";
   const std::string root = ::mkdtemp(name);

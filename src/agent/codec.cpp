@@ -5,6 +5,7 @@
 
 #include <charconv>
 
+#include "base/blocking.h"
 #include "base/limits.h"
 #include "base/log.h"
 
@@ -12,6 +13,8 @@ namespace atl::agent {
 namespace {
 
 namespace pb = google::protobuf;
+
+constexpr std::size_t kParseOnLoopBytesMax = 256u << 10;
 
 std::string_view media_type(std::string_view value) {
   value = value.substr(0, value.find(';'));
@@ -77,6 +80,12 @@ Status parse_message(std::string_view bytes, Codec codec, pb::Message& into) {
   return make_error(Errc::invalid, "the body is not JSON of " + into.GetTypeName() + ": " + json_escape(text));
 }
 
+Task<Status> parse_message_on(asio::thread_pool& pool, std::string_view bytes, Codec codec, pb::Message& into) {
+  if (bytes.size() < kParseOnLoopBytesMax) co_return parse_message(bytes, codec, into);
+  auto work = [bytes, codec, &into] { return parse_message(bytes, codec, into); };
+  co_return co_await run_blocking(pool, std::move(work));
+}
+
 std::string serialise_message(const pb::Message& message, Codec codec) {
   if (codec == Codec::proto) return message.SerializeAsString();
   std::string out;
@@ -99,7 +108,7 @@ Millis keepalive_interval(const rpc::Headers& headers) {
   return std::chrono::seconds(*seconds);
 }
 
-Task<bool> read_unary(rpc::Exchange& exchange, Codec codec, pb::Message& into) {
+Task<bool> read_unary(rpc::Exchange& exchange, Codec codec, pb::Message& into, asio::thread_pool* pool) {
   const auto kind = content_kind(exchange.request());
   if (!kind || kind->stream) {
     co_await reply_unsupported_type(exchange);
@@ -111,7 +120,10 @@ Task<bool> read_unary(rpc::Exchange& exchange, Codec codec, pb::Message& into) {
     co_return false;
   }
   auto body = co_await rpc::read_all(exchange.body(), limits::rpc_message_bytes_max);
-  Status parsed = body.ok() ? parse_message(*body, codec, into) : Status(body.error());
+  Status parsed = ok();
+  if (!body.ok()) parsed = body.error();
+  else if (pool) parsed = co_await parse_message_on(*pool, *body, codec, into);
+  else parsed = parse_message(*body, codec, into);
   if (parsed.ok()) co_return true;
   co_await reply_error(exchange, parsed.error());
   co_return false;

@@ -1,4 +1,5 @@
 #pragma once
+#include <boost/asio/thread_pool.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -30,6 +31,10 @@ std::optional<ContentKind> content_kind(const rpc::RequestHead& request);
 // base64, 64-bit numbers as strings. Errc::invalid when the bytes are no such message. An empty
 // JSON text is the empty message.
 Status parse_message(std::string_view bytes, Codec codec, google::protobuf::Message& into);
+// The same for a coroutine: a large message (JSON takes about 8 ms a megabyte) is parsed on the pool.
+// `bytes` and `into` must outlive the call.
+Task<Status> parse_message_on(asio::thread_pool& pool, std::string_view bytes, Codec codec,
+                              google::protobuf::Message& into);
 std::string serialise_message(const google::protobuf::Message& message, Codec codec);
 
 // The deadline that Connect-Timeout-Ms asks for; nullopt = none given, or no number.
@@ -38,8 +43,9 @@ std::optional<Millis> connect_timeout(const rpc::Headers& headers);
 Millis keepalive_interval(const rpc::Headers& headers);
 
 // Unary calls. read_unary gives false when the request was wrong and has been answered (415 for a
-// stream's content type, else a Connect error).
-Task<bool> read_unary(rpc::Exchange& exchange, Codec codec, google::protobuf::Message& into);
+// stream's content type, else a Connect error). With a pool large messages are parsed there.
+Task<bool> read_unary(rpc::Exchange& exchange, Codec codec, google::protobuf::Message& into,
+                      asio::thread_pool* pool = nullptr);
 Task<void> reply_unary(rpc::Exchange& exchange, Codec codec, const google::protobuf::Message& message);
 Task<void> reply_error(rpc::Exchange& exchange, const Error& error);
 // 415 with the types that are spoken here; HTTP's own answer, as Connect demands.

@@ -6,7 +6,8 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/write.hpp>
 #include <charconv>
-#include <vector>
+#include <memory>
+#include <span>
 
 #include "agent/codec.h"
 
@@ -17,7 +18,7 @@ using asio::ip::tcp;
 using namespace asio::experimental::awaitable_operators;
 
 constexpr Millis kDialDeadline{5'000};  // the address is local: only a full backlog takes any time
-constexpr std::size_t kRelayBytes = 64u << 10;
+constexpr std::size_t kRelayBytes = 32u << 10;
 
 Task<boost::system::error_code> dial(tcp::socket& socket, asio::ip::address address, std::uint16_t port) {
   const tcp::endpoint endpoint(address, port);
@@ -33,7 +34,9 @@ Task<boost::system::error_code> dial(tcp::socket& socket, asio::ip::address addr
 }
 
 Task<Done> inward(rpc::ByteStream& outside, tcp::socket& inside) {
-  std::vector<char> buffer(kRelayBytes);
+  // Not filled with zeros: a quiet tunnel then costs hardly any memory.
+  const auto memory = std::make_unique_for_overwrite<char[]>(kRelayBytes);
+  const std::span<char> buffer(memory.get(), kRelayBytes);
   boost::system::error_code ignored;
   for (;;) {
     const auto n = co_await outside.read_some(buffer);
@@ -43,7 +46,7 @@ Task<Done> inward(rpc::ByteStream& outside, tcp::socket& inside) {
       co_return Done{};
     }
     const auto [error, written] =
-        co_await asio::async_write(inside, asio::buffer(buffer, *n), asio::as_tuple(asio::use_awaitable));
+        co_await asio::async_write(inside, asio::buffer(buffer.data(), *n), asio::as_tuple(asio::use_awaitable));
     if (error) break;
   }
   inside.close(ignored);
@@ -52,10 +55,11 @@ Task<Done> inward(rpc::ByteStream& outside, tcp::socket& inside) {
 }
 
 Task<Done> outward(tcp::socket& inside, rpc::ByteStream& outside) {
-  std::vector<char> buffer(kRelayBytes);
+  const auto memory = std::make_unique_for_overwrite<char[]>(kRelayBytes);
+  const std::span<char> buffer(memory.get(), kRelayBytes);
   for (;;) {
     const auto [error, n] =
-        co_await inside.async_read_some(asio::buffer(buffer), asio::as_tuple(asio::use_awaitable));
+        co_await inside.async_read_some(asio::buffer(buffer.data(), buffer.size()), asio::as_tuple(asio::use_awaitable));
     if (error == asio::error::eof) {
       const Status finished = co_await outside.finish();
       if (finished.ok()) co_return Done{};

@@ -99,7 +99,7 @@ Task<Result<std::shared_ptr<Process>>> ProcessService::launch(::process::StartRe
     if (request.has_pty()) plan.terminal = size_of(request.pty());
     return spawn_process(reaper_, plan);
   };
-  auto spawned = co_await run_blocking(context_.pool, std::move(work));
+  auto spawned = co_await run_blocking(starters_, std::move(work));
   if (!spawned.ok()) {
     table_.cancel();
     co_return spawned.error();
@@ -145,7 +145,7 @@ Task<Status> ProcessService::write(std::shared_ptr<Process> process, const ::pro
 Task<void> ProcessService::send_input(rpc::Exchange& exchange, Codec codec) {
   const auto deadline = deadline_of(exchange).value_or(Wakeup::kNever);
   ::process::SendInputRequest request;
-  if (!co_await read_unary(exchange, codec, request)) co_return;
+  if (!co_await read_unary(exchange, codec, request, &context_.pool)) co_return;
   auto found = table_.find(request.process(), false);
   Status outcome = ok();
   if (found.ok()) outcome = co_await write(*found, request.input(), deadline, gone_flag(exchange, *found));
@@ -181,7 +181,7 @@ Task<Status> ProcessService::apply_input_stream(rpc::Exchange& exchange, Codec c
     if (((*next)->flags & rpc::kEnvelopeCompressed) != 0)
       co_return make_error(Errc::unsupported, "compressed messages are not spoken here: send identity");
     ::process::StreamInputRequest request;
-    CO_CHECK_OK(parse_message((*next)->payload, codec, request));
+    CO_CHECK_OK(co_await parse_message_on(context_.pool, (*next)->payload, codec, request));
     if (request.has_start()) {
       if (process) co_return make_error(Errc::invalid, "a second start in one stream");
       CO_TRY(process, table_.find(request.start().process(), false));

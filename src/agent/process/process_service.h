@@ -42,6 +42,8 @@ class ProcessService {
   ProcessTimes times_;
   std::optional<rlimit> open_files_;
   ProcessTable table_;
+  // Of its own: a file request that hangs on a guest's own file system must not stop commands.
+  asio::thread_pool starters_{2};
 };
 
 }  // namespace atl::agent

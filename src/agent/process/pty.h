@@ -17,7 +17,7 @@ struct Pty {
   UniqueFd slave;
 };
 
-// A new pseudo terminal that `uid` may use. Errc::unavailable says that /dev/ptmx is missing.
+// A new pseudo terminal that `uid` may use. Errc::unsupported says that /dev/ptmx is missing.
 Result<Pty> open_pty(TerminalSize size, uid_t uid, gid_t gid);
 // Sizes over 65535 are cut, since the kernel's fields are 16 bits wide.
 Status resize_pty(int master_fd, TerminalSize size);

@@ -215,7 +215,11 @@ Result<Streams> make_streams(const SpawnPlan& plan, bool give) {
     streams.in = std::move(in.child);
   } else {
     streams.in = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!streams.in.valid()) return os_error("open", "/dev/null");
+    if (!streams.in.valid()) {
+      // A root without /dev: a pipe that nobody writes is as empty.
+      TRY(Ends in, make_pipe(false, plan.user, give));
+      streams.in = std::move(in.child);
+    }
   }
   return streams;
 }

@@ -1,12 +1,15 @@
 #pragma once
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/read.hpp>
+#include <iostream>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -141,7 +144,9 @@ class Edge {
   static constexpr std::string_view kAccessToken = "0123456789abcdef";
 
   // With `root` the agent is started in that folder by chroot, and the channel lies in it.
-  explicit Edge(std::string more_config = "", std::string root = "") : root_(std::move(root)) {
+  // With `process_1` it is that of its own pid, network and host name namespaces.
+  explicit Edge(std::string more_config = "", std::string root = "", bool process_1 = false)
+      : root_(std::move(root)), process_1_(process_1) {
     char folder[] = "/tmp/atoll-agent-test-XXXXXX";
     folder_ = ::mkdtemp(folder);
     boot_token_ = random_hex(32);
@@ -155,6 +160,10 @@ class Edge {
     if (agent_ > 0) {
       ::kill(agent_, SIGKILL);
       ::waitpid(agent_, nullptr, 0);
+    }
+    if (::testing::Test::HasFailure()) {
+      const auto log = read_file(folder_ + "/boot.log", 1u << 20);
+      std::cout << "the agent's log:\n" << (log.ok() ? *log : log.error().message) << "\n";
     }
     acceptor_.reset();
     ::unlink(socket_path_.c_str());
@@ -277,7 +286,8 @@ class Edge {
     const UniqueFd err(::open(log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644));
     int in[2];
     if (!program.valid() || ::pipe2(in, O_CLOEXEC) != 0) throw std::runtime_error("build atoll-agent first: " + path);
-    agent_ = ::fork();
+    const unsigned long namespaces = process_1_ ? CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWNS : 0;
+    agent_ = static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
     if (agent_ == 0) {
       ::dup2(in[0], 0);
       ::dup2(err.get(), 2);
@@ -295,6 +305,7 @@ class Edge {
 
   Loop loop_;
   std::string root_, folder_, socket_path_, boot_token_;
+  bool process_1_;
   std::optional<asio::local::stream_protocol::acceptor> acceptor_;
   std::shared_ptr<rpc::Http2Client> client_;
   pid_t agent_ = -1;
