@@ -65,7 +65,7 @@ template <class Request, class Reply>
 Task<void> unary(AgentContext& context, rpc::Exchange& exchange, Codec codec,
                  Result<Reply> (*method)(const Place&, const Request&)) {
   Request request;
-  if (!co_await read_unary(exchange, codec, request)) co_return;
+  if (!co_await read_unary(exchange, codec, request, &context.pool)) co_return;
   const auto named = basic_user(exchange.request().headers);
   // The reply is written out on the pool too: a long listing would hold up the loop.
   auto work = [method, request = std::move(request), name = user_name_or_default(context, named),
