@@ -27,12 +27,11 @@ Task<void> find_out(Tiers& tiers, asio::io_context& io, std::vector<Tiers::Found
   io.stop();
 }
 
-// A folder and cgroups of its own, so that a running node and its sandboxes are not touched.
+// A folder of its own, so that a running node and its sandboxes are not touched; the cgroups are
+// told apart by the probes' random ids.
 Config apart(const Config& config) {
   Config out = config;
-  const std::string own = std::to_string(::getpid());
-  out.instance = "probe" + own;
-  out.paths.root = "/run/atoll-probe-root-" + own;
+  out.paths.root = "/run/atoll-probe-" + std::to_string(::getpid());
   if (out.runsc_path.empty() && exists(config.paths.runtimes_dir() + "/runsc"))
     out.runsc_path = config.paths.runtimes_dir() + "/runsc";
   return out;
@@ -62,7 +61,6 @@ int run_probe(const Config& asked) {
     std::fprintf(stderr, "atolld: %s\n", ready.error().message.c_str());
   }
   (void)remove_tree(config.paths.root);
-  ::rmdir(("/run/atoll-" + config.instance).c_str());
   json::array tiers;
   bool any = false;
   for (const auto& one : found) {
