@@ -86,7 +86,8 @@ Result<std::string> join_files(const Order& order, const std::string& default_wo
   WalkOptions making = caller.walking();
   making.make_parents = caller.owner();
   TRY(Spot spot, walk(destination, making));
-  if (spot.is_dir()) return make_error(Errc::invalid, fmt::format("path is a directory: {}", utf8_text(destination)));
+  if (spot.is_dir())
+    return make_error(Errc::invalid, fmt::format("path is a directory: {}", utf8_text(destination)));
   CHECK_OK(spot.may_change_entry());
   Temporary temporary(spot);
   TRY(UniqueFd out, temporary.make(caller.owner()));
@@ -106,7 +107,9 @@ Task<Result<std::string>> run(AgentContext& context, rpc::Exchange& exchange) {
   auto body = co_await rpc::read_all(exchange.body(), kBodyBytesMax);
   if (!body.ok()) co_return std::move(body).error();
   CO_TRY(Order order, parse_order(context, *body));
-  auto work = [order = std::move(order), folder = context.boot.default_workdir] { return join_files(order, folder); };
+  auto work = [order = std::move(order), folder = context.boot.default_workdir] {
+    return join_files(order, folder);
+  };
   co_return co_await run_blocking(context.pool, std::move(work));
 }
 

@@ -44,7 +44,8 @@ Result<std::string> read_up_to(int fd, std::size_t most) {
 }
 
 // Blocking: user, path, file, first bytes.
-Result<Fetched> fetch(const std::string& user_name, const std::string& path, const std::string& default_workdir) {
+Result<Fetched> fetch(const std::string& user_name, const std::string& path,
+                      const std::string& default_workdir) {
   TRY(Caller caller, load_caller(user_name));
   TRY(std::string full, expand_path(path, caller.user, default_workdir));
   TRY(OpenFile file, open_for_read(full, caller.walking()));
@@ -65,7 +66,8 @@ class Download {
   Task<void> run() {
     const Codings codings = accepted_codings(exchange_.request().headers);
     if (!codings.gzip && !codings.identity) {
-      co_await reply_plain_error(exchange_, 406, "no acceptable encoding: files are sent as gzip or identity");
+      co_await reply_plain_error(exchange_, 406,
+                                 "no acceptable encoding: files are sent as gzip or identity");
       co_return;
     }
     if (not_modified()) {

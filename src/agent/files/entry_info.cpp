@@ -30,7 +30,8 @@ std::string link_text(const Spot& spot) {
   const ssize_t length = ::readlinkat(spot.dir.get(), spot.name.c_str(), text, sizeof text);
   if (length <= 0) return "";
   const std::string_view target(text, static_cast<std::size_t>(length));
-  return target.front() == '/' ? std::string(target) : clean_path(join_path(parent_name(spot.real_path), target));
+  return target.front() == '/' ? std::string(target)
+                               : clean_path(join_path(parent_name(spot.real_path), target));
 }
 
 // Type, mode and target of a link: of what it leads to, where that is there and may be looked at.
@@ -102,11 +103,13 @@ filesystem::EntryInfo entry_in(int folder, const std::string& real_folder, const
   return entry_of(spot, path, users, options);
 }
 
-Result<filesystem::EntryInfo> stat_entry(const std::string& path, const Users& users, const WalkOptions& options) {
+Result<filesystem::EntryInfo> stat_entry(const std::string& path, const Users& users,
+                                         const WalkOptions& options) {
   WalkOptions not_following = options;
   not_following.follow_last = false;
   auto spot = walk(path, not_following);
-  if (is_missing(spot)) return make_error(Errc::not_found, fmt::format("file not found: {}", utf8_text(path)));
+  if (is_missing(spot))
+    return make_error(Errc::not_found, fmt::format("file not found: {}", utf8_text(path)));
   if (!spot.ok()) return std::move(spot).error();
   return entry_of(*spot, path, users, options);
 }

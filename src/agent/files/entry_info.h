@@ -24,6 +24,7 @@ filesystem::EntryInfo entry_in(int folder, const std::string& real_folder, const
                                const WalkOptions& options);
 
 // Blocking. Errc::not_found where there is nothing.
-Result<filesystem::EntryInfo> stat_entry(const std::string& path, const Users& users, const WalkOptions& options);
+Result<filesystem::EntryInfo> stat_entry(const std::string& path, const Users& users,
+                                         const WalkOptions& options);
 
 }  // namespace atl::agent

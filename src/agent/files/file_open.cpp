@@ -11,12 +11,19 @@ namespace {
 
 std::string_view kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR: return "a directory";
-    case S_IFIFO: return "a named pipe";
-    case S_IFSOCK: return "a socket";
-    case S_IFBLK: case S_IFCHR: return "a device";
-    case S_IFLNK: return "a symbolic link";
-    default: return "not a regular file";
+    case S_IFDIR:
+      return "a directory";
+    case S_IFIFO:
+      return "a named pipe";
+    case S_IFSOCK:
+      return "a socket";
+    case S_IFBLK:
+    case S_IFCHR:
+      return "a device";
+    case S_IFLNK:
+      return "a symbolic link";
+    default:
+      return "not a regular file";
   }
 }
 
@@ -24,8 +31,8 @@ Status require_regular(const std::string& path, mode_t mode) {
   if (S_ISREG(mode)) return ok();
   const std::string shown = utf8_text(path);
   if (S_ISDIR(mode)) return make_error(Errc::invalid, fmt::format("path is a directory: {}", shown));
-  return make_error(Errc::invalid, fmt::format("'{}' is {}; only regular files can be read and written", shown,
-                                               kind_of(mode)));
+  return make_error(Errc::invalid, fmt::format("'{}' is {}; only regular files can be read and written",
+                                               shown, kind_of(mode)));
 }
 
 Result<OpenFile> opened(const std::string& path, const Spot& spot, UniqueFd fd, unsigned wanted) {
@@ -39,7 +46,8 @@ Result<OpenFile> opened(const std::string& path, const Spot& spot, UniqueFd fd, 
 
 Result<OpenFile> read_once(const std::string& path, const WalkOptions& options) {
   auto walked = walk(path, options);
-  if (is_missing(walked)) return make_error(Errc::not_found, fmt::format("path '{}' does not exist", utf8_text(path)));
+  if (is_missing(walked))
+    return make_error(Errc::not_found, fmt::format("path '{}' does not exist", utf8_text(path)));
   TRY(Spot spot, std::move(walked));
   CHECK_OK(require_regular(path, spot.stat->st_mode));
   TRY(UniqueFd fd, open_spot(spot, O_RDONLY));

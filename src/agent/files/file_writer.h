@@ -1,7 +1,7 @@
 #pragma once
 #include "agent/context.h"
-#include "agent/files/metadata.h"
 #include "agent/files/file_open.h"
+#include "agent/files/metadata.h"
 #include "rpc/message.h"
 
 namespace atl::agent {

@@ -20,7 +20,8 @@ class OverHttp2 : public testing::FilesFixture {
   OverHttp2() {
     auto [near, far] = rpc::testing::socket_pair(loop);
     rpc::Handler handler = [this](rpc::Exchange& exchange) { return route(service, exchange); };
-    spawn(loop.get_executor(), "server", rpc::serve_http2(std::move(far), rpc::Http2Limits{}, std::move(handler)));
+    spawn(loop.get_executor(), "server",
+          rpc::serve_http2(std::move(far), rpc::Http2Limits{}, std::move(handler)));
     client = rpc::http2_client(std::move(near), rpc::Http2Limits{}, [] {});
   }
   ~OverHttp2() override {
@@ -57,7 +58,8 @@ class OverHttp2 : public testing::FilesFixture {
 };
 
 double rate(std::size_t bytes, std::chrono::steady_clock::time_point since) {
-  return static_cast<double>(bytes) / 1e6 / std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
+  return static_cast<double>(bytes) / 1e6 /
+         std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
 }
 
 std::string content_of(std::size_t size) {
@@ -133,7 +135,8 @@ TEST_F(OverHttp2, StatAndErrors) {
 }
 
 // Start first, then what happens; the client's leaving ends the watch.
-Task<void> watch(rpc::Client& client, rpc::RequestHead head, std::string path, std::vector<std::string>& seen) {
+Task<void> watch(rpc::Client& client, rpc::RequestHead head, std::string path,
+                 std::vector<std::string>& seen) {
   auto exchange = co_await client.open(std::move(head), true);
   EXPECT_TRUE(exchange.ok());
   if (!exchange.ok()) co_return;
@@ -153,7 +156,8 @@ Task<void> watch(rpc::Client& client, rpc::RequestHead head, std::string path, s
 
 TEST_F(OverHttp2, Watches) {
   std::vector<std::string> seen;
-  run(watch(*client, head("POST", "/filesystem.Filesystem/WatchDir", "application/connect+json"), dir.path(), seen));
+  run(watch(*client, head("POST", "/filesystem.Filesystem/WatchDir", "application/connect+json"), dir.path(),
+            seen));
   ASSERT_EQ(seen.size(), 3u);
   EXPECT_EQ(seen[0], R"({"start":{}})");
   EXPECT_EQ(seen[1], R"({"filesystem":{"name":"d","type":"EVENT_TYPE_CREATE"}})");

@@ -55,7 +55,9 @@ Result<filesystem::RemoveResponse> do_remove(const Place& at, const filesystem::
   return filesystem::RemoveResponse();
 }
 
-const std::string& path_of(const filesystem::MoveRequest& request) { return request.source(); }
+const std::string& path_of(const filesystem::MoveRequest& request) {
+  return request.source();
+}
 template <class Request>
 const std::string& path_of(const Request& request) {
   return request.path();
@@ -103,7 +105,8 @@ Task<void> FilesService::handle_rpc(rpc::Exchange& exchange, std::string_view me
   if (method == "CreateWatcher") co_return co_await watchers_->create_watcher(exchange, codec);
   if (method == "GetWatcherEvents") co_return co_await watchers_->get_events(exchange, codec);
   if (method == "RemoveWatcher") co_return co_await watchers_->remove_watcher(exchange, codec);
-  const Error unknown = make_error(Errc::unsupported, "the Filesystem service has no method '" + std::string(method) + "'");
+  const Error unknown =
+      make_error(Errc::unsupported, "the Filesystem service has no method '" + std::string(method) + "'");
   co_await reply_error(exchange, unknown);
 }
 
@@ -114,7 +117,8 @@ Task<void> FilesService::handle_http(rpc::Exchange& exchange, const rpc::Target&
   if (path == "/files/compose" && verb == "POST") co_return co_await compose(context_, exchange);
   const bool known = path == "/files" || path == "/files/compose";
   if (known) {
-    co_await reply_plain_error(exchange, 405, "method not allowed: /files takes GET and POST, /files/compose POST");
+    co_await reply_plain_error(exchange, 405,
+                               "method not allowed: /files takes GET and POST, /files/compose POST");
   } else {
     co_await reply_plain_error(exchange, 404, "no such path");
   }

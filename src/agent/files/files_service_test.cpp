@@ -201,7 +201,8 @@ TEST_F(Files, UploadsOctets) {
     http(exchange);
     ASSERT_EQ(exchange.status(), 200) << exchange.reply_body;
     EXPECT_TRUE(get(dir / "new/deep/f") == content) << size;
-    EXPECT_EQ(exchange.reply_body, R"([{"name":"f","path":")" + (dir / "new/deep/f") + R"(","type":"file"}])");
+    EXPECT_EQ(exchange.reply_body,
+              R"([{"name":"f","path":")" + (dir / "new/deep/f") + R"(","type":"file"}])");
   }
 }
 
@@ -229,8 +230,9 @@ std::string part(const std::string& name, const std::string& file, const std::st
 }
 
 TEST_F(Files, UploadsParts) {
-  FakeExchange exchange("POST", "/files", part("file", dir / "a", "one") + part("note", "n", "skipped") +
-                                              part("file", dir / "b", "two\r\n--no") + "--B--\r\n");
+  FakeExchange exchange("POST", "/files",
+                        part("file", dir / "a", "one") + part("note", "n", "skipped") +
+                            part("file", dir / "b", "two\r\n--no") + "--B--\r\n");
   exchange.with("content-type", "multipart/form-data; boundary=B");
   http(exchange);
   ASSERT_EQ(exchange.status(), 200) << exchange.reply_body;
@@ -238,7 +240,8 @@ TEST_F(Files, UploadsParts) {
   EXPECT_EQ(get(dir / "b"), "two\r\n--no");
   EXPECT_EQ(parse_json(exchange.reply_body)->as_array().size(), 2u);
 
-  FakeExchange twice("POST", "/files", part("file", dir / "a", "1") + part("file", dir / "a", "2") + "--B--\r\n");
+  FakeExchange twice("POST", "/files",
+                     part("file", dir / "a", "1") + part("file", dir / "a", "2") + "--B--\r\n");
   twice.with("content-type", "multipart/form-data; boundary=B");
   http(twice);
   EXPECT_EQ(twice.status(), 400);
@@ -327,7 +330,8 @@ TEST_F(Files, Composes) {
     return exchange;
   };
   const std::string p1 = dir / "p1", p2 = dir / "p2", out = dir / "out/whole";
-  auto done = run_compose(R"({"source_paths":[")" + p1 + R"(",")" + p2 + R"("],"destination":")" + out + "\"}");
+  auto done =
+      run_compose(R"({"source_paths":[")" + p1 + R"(",")" + p2 + R"("],"destination":")" + out + "\"}");
   EXPECT_EQ(done.status(), 200) << done.reply_body;
   EXPECT_EQ(get(out), "one two");
   EXPECT_FALSE(exists(p1));
@@ -350,7 +354,8 @@ TEST_F(Files, RpcRoundTrip) {
   auto stat = call("Stat", R"({"path":")" + path + "\"}");
   EXPECT_NE(stat.reply_body.find(R"("type":"FILE_TYPE_DIRECTORY")"), std::string::npos) << stat.reply_body;
   EXPECT_NE(stat.reply_body.find(R"("mode":493)"), std::string::npos) << stat.reply_body;
-  EXPECT_EQ(call("Move", R"({"source":")" + path + R"(","destination":")" + (dir / "e") + "\"}").status(), 200);
+  EXPECT_EQ(call("Move", R"({"source":")" + path + R"(","destination":")" + (dir / "e") + "\"}").status(),
+            200);
   auto list = call("ListDir", R"({"path":")" + dir.path() + "\"}");
   EXPECT_NE(list.reply_body.find(R"("name":"e")"), std::string::npos) << list.reply_body;
   EXPECT_EQ(call("Remove", R"({"path":")" + (dir / "e") + "\"}").reply_body, "{}");
@@ -377,7 +382,8 @@ TEST_F(Files, RpcUnknownUser) {
   exchange.with("content-type", "application/json").with("authorization", "Basic bm9ib2R5MTIzOg==");
   run(service.handle_rpc(exchange, "Stat", Codec::json));
   EXPECT_EQ(exchange.status(), 401);
-  EXPECT_NE(exchange.reply_body.find("invalid username: 'nobody123'"), std::string::npos) << exchange.reply_body;
+  EXPECT_NE(exchange.reply_body.find("invalid username: 'nobody123'"), std::string::npos)
+      << exchange.reply_body;
 }
 
 }  // namespace

@@ -12,12 +12,18 @@ using namespace atl::agent;
 
 std::unique_ptr<google::protobuf::Message> message(unsigned which) {
   switch (which % 6) {
-    case 0: return std::make_unique<filesystem::StatRequest>();
-    case 1: return std::make_unique<filesystem::MoveRequest>();
-    case 2: return std::make_unique<filesystem::ListDirRequest>();
-    case 3: return std::make_unique<filesystem::WatchDirRequest>();
-    case 4: return std::make_unique<filesystem::GetWatcherEventsRequest>();
-    default: return std::make_unique<filesystem::ListDirResponse>();
+    case 0:
+      return std::make_unique<filesystem::StatRequest>();
+    case 1:
+      return std::make_unique<filesystem::MoveRequest>();
+    case 2:
+      return std::make_unique<filesystem::ListDirRequest>();
+    case 3:
+      return std::make_unique<filesystem::WatchDirRequest>();
+    case 4:
+      return std::make_unique<filesystem::GetWatcherEventsRequest>();
+    default:
+      return std::make_unique<filesystem::ListDirResponse>();
   }
 }
 

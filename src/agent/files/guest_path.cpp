@@ -61,13 +61,17 @@ std::string join_path(std::string_view folder, std::string_view name) {
   return out.append(name);
 }
 
-Result<std::string> expand_path(std::string_view path, const UserInfo& user, std::string_view default_workdir) {
-  if (path.find('\0') != std::string_view::npos) return make_error(Errc::invalid, "a path cannot hold a NUL byte");
+Result<std::string> expand_path(std::string_view path, const UserInfo& user,
+                                std::string_view default_workdir) {
+  if (path.find('\0') != std::string_view::npos)
+    return make_error(Errc::invalid, "a path cannot hold a NUL byte");
   if (path.empty()) path = default_workdir.empty() ? std::string_view(user.home) : default_workdir;
   if (path.front() == '~') {
     if (path.size() > 1 && path[1] != '/')
-      return make_error(Errc::invalid, fmt::format("'{}': only '~' and '~/...' stand for a home; another user's home "
-                                                   "is named in full", utf8_text(path)));
+      return make_error(Errc::invalid,
+                        fmt::format("'{}': only '~' and '~/...' stand for a home; another user's home "
+                                    "is named in full",
+                                    utf8_text(path)));
     path.remove_prefix(std::min<std::size_t>(2, path.size()));
     return clean_path(join_path(user.home, path));
   }

@@ -11,7 +11,8 @@ namespace atl::agent {
 // (the home where there is none), "~" and "~/x" the user's home, a relative path starts at the home
 // (not at the working folder) and loses its "." and ".." by text; an absolute path stays as it is
 // but for doubled and trailing slashes. Errc::invalid: "~name", a NUL byte.
-Result<std::string> expand_path(std::string_view path, const UserInfo& user, std::string_view default_workdir);
+Result<std::string> expand_path(std::string_view path, const UserInfo& user,
+                                std::string_view default_workdir);
 
 // By text alone: "/a/./b/../c/" is "/a/c".
 std::string clean_path(std::string_view absolute);

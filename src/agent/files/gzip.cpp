@@ -19,7 +19,9 @@ GzipWriter::GzipWriter() : stream_(std::make_unique<z_stream>()) {
     throw std::runtime_error("deflateInit2 failed: no memory, or a zlib of another version");
 }
 
-GzipWriter::~GzipWriter() { ::deflateEnd(stream_.get()); }
+GzipWriter::~GzipWriter() {
+  ::deflateEnd(stream_.get());
+}
 
 std::string GzipWriter::add(std::string_view plain, bool last) {
   std::string out;
@@ -43,7 +45,9 @@ GunzipSource::GunzipSource(rpc::ByteSource& packed)
     throw std::runtime_error("inflateInit2 failed: no memory, or a zlib of another version");
 }
 
-GunzipSource::~GunzipSource() { ::inflateEnd(stream_.get()); }
+GunzipSource::~GunzipSource() {
+  ::inflateEnd(stream_.get());
+}
 
 Result<std::size_t> GunzipSource::expand(std::span<char> into) {
   stream_->next_out = reinterpret_cast<Bytef*>(into.data());

@@ -76,7 +76,8 @@ RangeAnswer range_of(std::string_view field, std::uint64_t size) {
   field = trim(field);
   if (field.size() < 6 || !rpc::iequals(field.substr(0, 6), "bytes=")) return WholeFile{};
   std::string_view spec = trim(field.substr(6));
-  if (spec.find(',') != std::string_view::npos || spec.find('-') == std::string_view::npos) return WholeFile{};
+  if (spec.find(',') != std::string_view::npos || spec.find('-') == std::string_view::npos)
+    return WholeFile{};
   const std::string_view from_text = cut_at(spec, '-');
   const auto from = number<std::uint64_t>(from_text), to = number<std::uint64_t>(spec);
   if ((!from && !from_text.empty()) || (!to && !spec.empty()) || (!from && !to)) return WholeFile{};
@@ -94,8 +95,8 @@ RangeAnswer range_of(std::string_view field, std::uint64_t size) {
 std::string http_date(std::time_t time) {
   std::tm tm = {};
   ::gmtime_r(&time, &tm);
-  return fmt::format("{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT", kDays[tm.tm_wday], tm.tm_mday, kMonths[tm.tm_mon],
-                     tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+  return fmt::format("{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT", kDays[tm.tm_wday], tm.tm_mday,
+                     kMonths[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 std::optional<std::time_t> parse_http_date(std::string_view text) {
@@ -120,7 +121,8 @@ std::optional<std::time_t> parse_http_date(std::string_view text) {
 }
 
 std::string content_disposition(std::string_view file_name) {
-  const bool plain = std::all_of(file_name.begin(), file_name.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+  const bool plain =
+      std::all_of(file_name.begin(), file_name.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
   if (!plain) return "inline; filename*=utf-8''" + rpc::percent_encode(file_name);
   if (token(file_name)) return "inline; filename=" + std::string(file_name);
   std::string quoted;
@@ -133,18 +135,30 @@ std::string content_disposition(std::string_view file_name) {
 
 std::string_view content_type_of(std::string_view file_name) {
   static constexpr std::pair<std::string_view, std::string_view> kTypes[] = {
-      {"txt", "text/plain; charset=utf-8"},  {"log", "text/plain; charset=utf-8"},
-      {"md", "text/markdown; charset=utf-8"}, {"html", "text/html; charset=utf-8"},
-      {"htm", "text/html; charset=utf-8"},   {"css", "text/css; charset=utf-8"},
-      {"csv", "text/csv; charset=utf-8"},    {"xml", "text/xml; charset=utf-8"},
-      {"js", "text/javascript; charset=utf-8"}, {"mjs", "text/javascript; charset=utf-8"},
-      {"json", "application/json"},          {"pdf", "application/pdf"},
-      {"wasm", "application/wasm"},          {"zip", "application/zip"},
-      {"gz", "application/gzip"},            {"png", "image/png"},
-      {"jpg", "image/jpeg"},                 {"jpeg", "image/jpeg"},
-      {"gif", "image/gif"},                  {"webp", "image/webp"},
-      {"svg", "image/svg+xml"},              {"mp4", "video/mp4"},
-      {"mp3", "audio/mpeg"},                 {"wav", "audio/wav"}};
+      {"txt", "text/plain; charset=utf-8"},
+      {"log", "text/plain; charset=utf-8"},
+      {"md", "text/markdown; charset=utf-8"},
+      {"html", "text/html; charset=utf-8"},
+      {"htm", "text/html; charset=utf-8"},
+      {"css", "text/css; charset=utf-8"},
+      {"csv", "text/csv; charset=utf-8"},
+      {"xml", "text/xml; charset=utf-8"},
+      {"js", "text/javascript; charset=utf-8"},
+      {"mjs", "text/javascript; charset=utf-8"},
+      {"json", "application/json"},
+      {"pdf", "application/pdf"},
+      {"wasm", "application/wasm"},
+      {"zip", "application/zip"},
+      {"gz", "application/gzip"},
+      {"png", "image/png"},
+      {"jpg", "image/jpeg"},
+      {"jpeg", "image/jpeg"},
+      {"gif", "image/gif"},
+      {"webp", "image/webp"},
+      {"svg", "image/svg+xml"},
+      {"mp4", "video/mp4"},
+      {"mp3", "audio/mpeg"},
+      {"wav", "audio/wav"}};
   const std::size_t dot = file_name.rfind('.');
   if (dot != std::string_view::npos)
     for (const auto& [ending, type] : kTypes)

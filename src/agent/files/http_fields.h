@@ -28,7 +28,7 @@ using RangeAnswer = std::variant<WholeFile, ByteRange, Unsatisfiable>;
 // as RFC 9110 14.2 allows.
 RangeAnswer range_of(std::string_view field, std::uint64_t size);
 
-std::string http_date(std::time_t time);                     // "Sun, 06 Nov 1994 08:49:37 GMT"
+std::string http_date(std::time_t time);                            // "Sun, 06 Nov 1994 08:49:37 GMT"
 std::optional<std::time_t> parse_http_date(std::string_view text);  // that form only
 
 // inline, with the file's name in the form that its characters need (RFC 6266, RFC 8187).

@@ -17,10 +17,14 @@ TEST(HttpFields, AcceptedCodings) {
     const char* field;
     bool gzip, identity;
   };
-  const Case cases[] = {{"gzip, deflate", true, true},  {"", false, true},
-                        {"br", false, true},            {"gzip;q=0", false, true},
-                        {"identity;q=0", false, false}, {"*", true, true},
-                        {"*;q=0", false, false},        {"gzip, *;q=0", true, false},
+  const Case cases[] = {{"gzip, deflate", true, true},
+                        {"", false, true},
+                        {"br", false, true},
+                        {"gzip;q=0", false, true},
+                        {"identity;q=0", false, false},
+                        {"*", true, true},
+                        {"*;q=0", false, false},
+                        {"gzip, *;q=0", true, false},
                         {"GZIP;q=0.5 , identity; q=0.0", true, false}};
   for (const Case& c : cases) {
     rpc::Headers headers;
@@ -35,7 +39,8 @@ TEST(HttpFields, AcceptedCodings) {
 TEST(HttpFields, Ranges) {
   const auto part = [](std::string_view field, std::uint64_t size) -> std::string {
     const auto range = range_of(field, size);
-    if (const auto* some = std::get_if<ByteRange>(&range)) return std::to_string(some->first) + "+" + std::to_string(some->length);
+    if (const auto* some = std::get_if<ByteRange>(&range))
+      return std::to_string(some->first) + "+" + std::to_string(some->length);
     return std::holds_alternative<WholeFile>(range) ? "whole" : "unsatisfiable";
   };
   EXPECT_EQ(part("bytes=0-4", 10), "0+5");
@@ -46,8 +51,8 @@ TEST(HttpFields, Ranges) {
   EXPECT_EQ(part("bytes=10-", 10), "unsatisfiable");
   EXPECT_EQ(part("bytes=-0", 10), "unsatisfiable");
   EXPECT_EQ(part("bytes=0-", 0), "unsatisfiable");
-  for (const char* nonsense : {"bytes=5-2", "bytes=0-1,3-4", "items=0-1", "bytes=", "bytes=-", "bytes=a-b", "bytes=1",
-                               "bytes=0-99999999999999999999999", "bytes=--1"})
+  for (const char* nonsense : {"bytes=5-2", "bytes=0-1,3-4", "items=0-1", "bytes=", "bytes=-", "bytes=a-b",
+                               "bytes=1", "bytes=0-99999999999999999999999", "bytes=--1"})
     EXPECT_EQ(part(nonsense, 10), "whole") << nonsense;
 }
 
@@ -108,7 +113,8 @@ TEST_F(Access, SignatureTokenAndExpiry) {
   auto late = check(signed_target(later) + "&signature_expiration=1000", FileOperation::read);
   EXPECT_EQ(late.error().message, "signature is already expired");
   EXPECT_EQ(late.error().code, Errc::unauthenticated);
-  EXPECT_EQ(check(signed_target(later) + "&signature_expiration=x", FileOperation::read).error().code, Errc::invalid);
+  EXPECT_EQ(check(signed_target(later) + "&signature_expiration=x", FileOperation::read).error().code,
+            Errc::invalid);
 }
 
 class Gunzip : public testing::FilesFixture {

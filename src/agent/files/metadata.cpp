@@ -24,7 +24,9 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-bool keeps_none(int err) { return err == ENOTSUP || err == ENOSYS || err == EPERM; }
+bool keeps_none(int err) {
+  return err == ENOTSUP || err == ENOSYS || err == EPERM;
+}
 
 // Names of our attributes on this file, whole.
 Result<std::vector<std::string>> attribute_names(int fd) {
@@ -52,11 +54,13 @@ Result<Metadata> metadata_of(const rpc::Headers& headers) {
     if (!key.starts_with(kHeader)) continue;
     const std::string_view rest = std::string_view(key).substr(kHeader.size());
     if (rest.empty() || !printable(rest) || !printable(value))
-      return make_error(Errc::invalid, "a metadata header's key and value must be printable ASCII, the key not empty");
+      return make_error(Errc::invalid,
+                        "a metadata header's key and value must be printable ASCII, the key not empty");
     if (rest.size() > kMetadataKeyBytesMax)
-      return make_error(Errc::invalid, fmt::format("a metadata key has {} bytes; the limit is {}", rest.size(),
-                                                   kMetadataKeyBytesMax));
-    const auto same = std::find_if(metadata.begin(), metadata.end(), [&](const auto& m) { return m.first == rest; });
+      return make_error(Errc::invalid, fmt::format("a metadata key has {} bytes; the limit is {}",
+                                                   rest.size(), kMetadataKeyBytesMax));
+    const auto same =
+        std::find_if(metadata.begin(), metadata.end(), [&](const auto& m) { return m.first == rest; });
     if (same != metadata.end()) continue;  // the first of one name counts, as everywhere
     total += rest.size() + value.size();
     metadata.emplace_back(rest, value);
@@ -73,8 +77,9 @@ Status write_metadata(int fd, const Metadata& metadata) {
   if (!present.ok()) {
     if (!keeps_none(present.error().os_error)) return std::move(present).error();
     if (metadata.empty()) return ok();
-    return make_error(Errc::unsupported, "this file system keeps no extended attributes, so no metadata; upload "
-                                         "without metadata or to another folder");
+    return make_error(Errc::unsupported,
+                      "this file system keeps no extended attributes, so no metadata; upload "
+                      "without metadata or to another folder");
   }
   for (const auto& name : *present)
     if (::fremovexattr(fd, name.c_str()) != 0 && errno != ENODATA) return os_error("fremovexattr", name);
@@ -82,8 +87,9 @@ Status write_metadata(int fd, const Metadata& metadata) {
     const std::string name = std::string(kAttribute) + key;
     if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) == 0) continue;
     if (errno == ENOTSUP || errno == ENOSYS)
-      return make_error(Errc::unsupported, "this file system keeps no extended attributes, so no metadata; upload "
-                                           "without metadata or to another folder");
+      return make_error(Errc::unsupported,
+                        "this file system keeps no extended attributes, so no metadata; upload "
+                        "without metadata or to another folder");
     return os_error("fsetxattr", name);
   }
   return ok();

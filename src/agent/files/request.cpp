@@ -34,7 +34,8 @@ Task<void> reply_files_error(rpc::Exchange& exchange, Error error) {
   co_await reply_plain_error(exchange, status, error.message);
 }
 
-json::value written_json(const std::string& path, const std::vector<std::pair<std::string, std::string>>& metadata) {
+json::value written_json(const std::string& path,
+                         const std::vector<std::pair<std::string, std::string>>& metadata) {
   json::object entry;
   entry["name"] = utf8_text(base_name(path));
   entry["path"] = utf8_text(path);

@@ -28,7 +28,8 @@ int files_status(const Error& error);
 Task<void> reply_files_error(rpc::Exchange& exchange, Error error);
 
 // {"name","path","type":"file","metadata":{...}} of a file that was written.
-json::value written_json(const std::string& path, const std::vector<std::pair<std::string, std::string>>& metadata);
+json::value written_json(const std::string& path,
+                         const std::vector<std::pair<std::string, std::string>>& metadata);
 
 // read_some that gives up with Errc::deadline after `idle` without a byte.
 Task<Result<std::size_t>> read_within(rpc::ByteSource& source, std::span<char> into, Millis idle);

@@ -38,7 +38,8 @@ Status check_file_access(const AgentContext& context, const rpc::Headers& header
     if (c == ' ') c = '+';
   const std::string expected = file_signature(target.param("path").value_or(""), operation,
                                               target.param("username").value_or(""), token, expiry);
-  if (!equal_constant_time(signature, expected)) return make_error(Errc::unauthenticated, "invalid signature");
+  if (!equal_constant_time(signature, expected))
+    return make_error(Errc::unauthenticated, "invalid signature");
   const auto now = std::chrono::system_clock::to_time_t(context.clock.wall());
   if (expiry && *expiry < now) return make_error(Errc::unauthenticated, "signature is already expired");
   return ok();

@@ -57,8 +57,10 @@ Status copy_file(int from_folder, const std::string& from_name, int to_folder, c
 Status copy_folder(int from_folder, const std::string& from_name, int to_folder, const std::string& to_name,
                    unsigned depth) {
   if (depth > kTreeDepthMax)
-    return make_error(Errc::exhausted, fmt::format("folders more than {} levels deep cannot be moved to another file "
-                                                   "system", kTreeDepthMax));
+    return make_error(Errc::exhausted,
+                      fmt::format("folders more than {} levels deep cannot be moved to another file "
+                                  "system",
+                                  kTreeDepthMax));
   UniqueFd from(::openat(from_folder, from_name.c_str(), O_RDONLY | O_DIRECTORY | kSafe));
   if (!from.valid()) return os_error("open", from_name);
   struct stat st = {};
@@ -86,7 +88,8 @@ Status copy_link(int from_folder, const std::string& from_name, int to_folder, c
 Status copy_entry(int from_folder, const std::string& from_name, int to_folder, const std::string& to_name,
                   unsigned depth) {
   struct stat st = {};
-  if (::fstatat(from_folder, from_name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return os_error("stat", from_name);
+  if (::fstatat(from_folder, from_name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
+    return os_error("stat", from_name);
   if (S_ISDIR(st.st_mode)) return copy_folder(from_folder, from_name, to_folder, to_name, depth);
   if (S_ISREG(st.st_mode)) return copy_file(from_folder, from_name, to_folder, to_name);
   if (S_ISLNK(st.st_mode)) return copy_link(from_folder, from_name, to_folder, to_name, st);

@@ -17,8 +17,9 @@ namespace {
 constexpr int kListable = O_RDONLY | O_DIRECTORY;
 
 Error too_deep(const std::string& path) {
-  return make_error(Errc::exhausted, fmt::format("'{}' holds folders more than {} levels deep; name a deeper folder",
-                                                 utf8_text(path), kTreeDepthMax));
+  return make_error(Errc::exhausted,
+                    fmt::format("'{}' holds folders more than {} levels deep; name a deeper folder",
+                                utf8_text(path), kTreeDepthMax));
 }
 
 Result<UniqueFd> open_listable(int folder, const std::string& name) {
@@ -60,8 +61,9 @@ Status list_below(Listing& listing, int folder, const std::string& real_folder, 
     struct stat st = {};
     if (::fstatat(folder, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone meanwhile
     if (listing.entries.size() >= kListEntriesMax)
-      return make_error(Errc::exhausted, fmt::format("'{}' has more than {} entries; list a smaller folder or depth",
-                                                     utf8_text(shown), kListEntriesMax));
+      return make_error(Errc::exhausted,
+                        fmt::format("'{}' has more than {} entries; list a smaller folder or depth",
+                                    utf8_text(shown), kListEntriesMax));
     const std::string path = join_path(shown, name);
     listing.entries.push_back(entry_in(folder, real_folder, name, st, path, listing.users, listing.options));
     if (!S_ISDIR(st.st_mode) || depth <= 1) continue;
@@ -77,7 +79,8 @@ Result<Spot> source_of_move(const std::string& source, const WalkOptions& option
   plain.follow_last = false;
   plain.make_parents.reset();
   auto spot = walk(source, plain);
-  if (is_missing(spot)) return make_error(Errc::not_found, fmt::format("source file not found: {}", utf8_text(source)));
+  if (is_missing(spot))
+    return make_error(Errc::not_found, fmt::format("source file not found: {}", utf8_text(source)));
   return spot;
 }
 
@@ -122,7 +125,8 @@ Status make_dir(const std::string& path, WalkOptions options, Owner owner) {
   return ok();
 }
 
-Status move_entry(const std::string& source, const std::string& destination, WalkOptions options, Owner owner) {
+Status move_entry(const std::string& source, const std::string& destination, WalkOptions options,
+                  Owner owner) {
   TRY(Spot from, source_of_move(source, options));
   CHECK_OK(from.may_change_entry());
   options.follow_last = false;
@@ -130,8 +134,9 @@ Status move_entry(const std::string& source, const std::string& destination, Wal
   TRY(Spot to, walk(destination, options));
   CHECK_OK(to.may_change_entry());
   if (from.name == "." || to.name == ".")
-    return make_error(Errc::invalid, fmt::format("'{}' or '{}' is a folder's own '.'; name it by its parent's entry",
-                                                 utf8_text(source), utf8_text(destination)));
+    return make_error(Errc::invalid,
+                      fmt::format("'{}' or '{}' is a folder's own '.'; name it by its parent's entry",
+                                  utf8_text(source), utf8_text(destination)));
   if (::renameat(from.dir.get(), from.name.c_str(), to.dir.get(), to.name.c_str()) == 0) return ok();
   if (errno != EXDEV)
     return os_error("rename", fmt::format("{} to {}", utf8_text(source), utf8_text(destination)));
@@ -139,7 +144,9 @@ Status move_entry(const std::string& source, const std::string& destination, Wal
   return remove_below(from.dir.get(), from.name, 1);
 }
 
-Status remove_in(int folder, const std::string& name) { return remove_below(folder, name, 1); }
+Status remove_in(int folder, const std::string& name) {
+  return remove_below(folder, name, 1);
+}
 
 Status remove_entry(const std::string& path, const WalkOptions& options) {
   WalkOptions plain = options;
@@ -148,18 +155,20 @@ Status remove_entry(const std::string& path, const WalkOptions& options) {
   if (is_missing(walked)) return ok();
   if (!walked.ok()) return std::move(walked).error();
   if (walked->name == ".")
-    return make_error(Errc::invalid, fmt::format("'{}' cannot be removed: name a folder's entry, not '/' , '.' or '..'",
-                                                 utf8_text(path)));
+    return make_error(
+        Errc::invalid,
+        fmt::format("'{}' cannot be removed: name a folder's entry, not '/' , '.' or '..'", utf8_text(path)));
   CHECK_OK(walked->may_change_entry());
   auto removed = remove_below(walked->dir.get(), walked->name, 1);
   if (removed.ok()) return removed;
   return with_context(std::move(removed).error(), fmt::format("remove '{}'", utf8_text(path)));
 }
 
-Result<std::vector<filesystem::EntryInfo>> list_dir(const std::string& path, std::uint32_t depth, const Users& users,
-                                                    const WalkOptions& options) {
+Result<std::vector<filesystem::EntryInfo>> list_dir(const std::string& path, std::uint32_t depth,
+                                                    const Users& users, const WalkOptions& options) {
   auto walked = walk(path, options);
-  if (is_missing(walked)) return make_error(Errc::not_found, fmt::format("path not found: {}", utf8_text(path)));
+  if (is_missing(walked))
+    return make_error(Errc::not_found, fmt::format("path not found: {}", utf8_text(path)));
   TRY(Spot spot, std::move(walked));
   if (!spot.is_dir())
     return make_error(Errc::invalid, fmt::format("path is not a directory: {}", utf8_text(path)));

@@ -21,7 +21,8 @@ Status make_dir(const std::string& path, WalkOptions options, Owner owner);
 // rename(2), so an existing file is replaced; missing parents are made. Errc::not_found without a
 // source. Where the two lie on different file systems (or the source is a folder of a lower overlay
 // layer) the tree is copied and then removed.
-Status move_entry(const std::string& source, const std::string& destination, WalkOptions options, Owner owner);
+Status move_entry(const std::string& source, const std::string& destination, WalkOptions options,
+                  Owner owner);
 
 // rm -rf; a missing path is fine. Errc::invalid for "/" and paths that end in "." or "..".
 Status remove_entry(const std::string& path, const WalkOptions& options);
@@ -31,8 +32,8 @@ Status remove_in(int folder, const std::string& name);
 
 // Entries below a folder, each folder before what it holds, names in byte order; depth 0 means 1.
 // Their paths start with `path` as given. Errc::exhausted above kListEntriesMax.
-Result<std::vector<filesystem::EntryInfo>> list_dir(const std::string& path, std::uint32_t depth, const Users& users,
-                                                    const WalkOptions& options);
+Result<std::vector<filesystem::EntryInfo>> list_dir(const std::string& path, std::uint32_t depth,
+                                                    const Users& users, const WalkOptions& options);
 
 // An open folder's names without "." and "..", sorted. `folder` is not O_PATH; its offset moves.
 Result<std::vector<std::string>> names_in(int folder, std::size_t count_max);

@@ -16,7 +16,9 @@ using testing::put;
 using testing::TempDir;
 
 const WalkOptions kOptions;
-Owner me() { return {::getuid(), ::getgid()}; }
+Owner me() {
+  return {::getuid(), ::getgid()};
+}
 const Users kUsers = Users::parse("root:x:0:0::/root:/bin/sh\nana:x:1234:1234::/home/ana:/bin/sh\n",
                                   "root:x:0:\nstaff:x:1234:\n");
 
@@ -183,7 +185,8 @@ TEST(Metadata, TheWholeSetIsReplaced) {
   put(dir / "f", "");
   auto fd = open_fd(dir / "f", O_RDWR);
   ASSERT_TRUE(fd.ok());
-  if (::fsetxattr(fd->get(), "user.other", "x", 1, 0) != 0) GTEST_SKIP() << "needs extended attributes in /tmp";
+  if (::fsetxattr(fd->get(), "user.other", "x", 1, 0) != 0)
+    GTEST_SKIP() << "needs extended attributes in /tmp";
   const Metadata first = {{"a", "1"}, {"b", "2"}}, second = {{"c", ""}};
   ASSERT_TRUE(write_metadata(fd->get(), first).ok());
   EXPECT_EQ(read_metadata(fd->get()), first);

@@ -28,7 +28,9 @@ class PartSource : public rpc::ByteSource {
 class BoundedSource : public rpc::ByteSource {
  public:
   BoundedSource(rpc::ByteSource& source, Millis idle) : source_(source), idle_(idle) {}
-  Task<Result<std::size_t>> read_some(std::span<char> into) override { return read_within(source_, into, idle_); }
+  Task<Result<std::size_t>> read_some(std::span<char> into) override {
+    return read_within(source_, into, idle_);
+  }
 
  private:
   rpc::ByteSource& source_;
@@ -44,7 +46,10 @@ std::string_view media_type(std::string_view field) {
 class Upload {
  public:
   Upload(AgentContext& context, Caller caller, Metadata metadata, std::optional<std::string> path)
-      : context_(context), caller_(std::move(caller)), metadata_(std::move(metadata)), path_(std::move(path)) {}
+      : context_(context),
+        caller_(std::move(caller)),
+        metadata_(std::move(metadata)),
+        path_(std::move(path)) {}
 
   Task<Status> octets(rpc::ByteSource& body) {
     if (!path_) co_return make_error(Errc::invalid, "path query parameter is required for raw body upload");
@@ -60,7 +65,8 @@ class Upload {
       if (!part->has_value()) co_return ok();
       if ((*part)->name != "file") continue;
       if (!path_ && (!(*part)->filename || (*part)->filename->empty()))
-        co_return make_error(Errc::invalid, "a part named 'file' has no file name, and the query names no path");
+        co_return make_error(Errc::invalid,
+                             "a part named 'file' has no file name, and the query names no path");
       std::string path = path_ ? *path_ : *(*part)->filename;
       PartSource source(reader);
       Status written = co_await one(std::move(path), source);
@@ -86,16 +92,18 @@ class Upload {
     Metadata metadata = metadata_;
     OpenFile opened = std::move(file).value();
     Status written = co_await write_all(context_, source, std::move(opened), std::move(metadata));
-    if (!written.ok()) co_return with_context(std::move(written).error(), fmt::format("'{}'", utf8_text(full)));
+    if (!written.ok())
+      co_return with_context(std::move(written).error(), fmt::format("'{}'", utf8_text(full)));
     written_.push_back(std::move(full));
     co_return ok();
   }
 
   Status not_twice(const std::string& path) const {
     if (std::find(written_.begin(), written_.end(), path) == written_.end()) return ok();
-    return make_error(Errc::invalid, fmt::format("you cannot upload multiple files to the same path '{}' in one upload "
-                                                 "request, only the first specified file was uploaded",
-                                                 utf8_text(path)));
+    return make_error(Errc::invalid,
+                      fmt::format("you cannot upload multiple files to the same path '{}' in one upload "
+                                  "request, only the first specified file was uploaded",
+                                  utf8_text(path)));
   }
 
   AgentContext& context_;
@@ -106,16 +114,19 @@ class Upload {
 };
 
 // The body as the request's Content-Encoding means it; nullptr in `plain` where it is plain.
-Status open_encoding(std::string_view encoding, rpc::ByteSource& body, std::unique_ptr<GunzipSource>& unpacked) {
+Status open_encoding(std::string_view encoding, rpc::ByteSource& body,
+                     std::unique_ptr<GunzipSource>& unpacked) {
   if (encoding.empty() || rpc::iequals(encoding, "identity")) return ok();
   if (!rpc::iequals(encoding, "gzip") && !rpc::iequals(encoding, "x-gzip"))
-    return make_error(Errc::invalid, fmt::format("unsupported Content-Encoding '{}': uploads come as gzip or identity",
-                                                 utf8_text(encoding)));
+    return make_error(Errc::invalid,
+                      fmt::format("unsupported Content-Encoding '{}': uploads come as gzip or identity",
+                                  utf8_text(encoding)));
   unpacked = std::make_unique<GunzipSource>(body);
   return ok();
 }
 
-Task<Result<std::string>> take(AgentContext& context, rpc::Exchange& exchange, const rpc::Target& target, Millis idle) {
+Task<Result<std::string>> take(AgentContext& context, rpc::Exchange& exchange, const rpc::Target& target,
+                               Millis idle) {
   const auto& headers = exchange.request().headers;
   CO_CHECK_OK(check_file_access(context, headers, target, FileOperation::write));
   CO_TRY(Metadata metadata, metadata_of(headers));
@@ -138,8 +149,10 @@ Task<Result<std::string>> take(AgentContext& context, rpc::Exchange& exchange, c
   } else if (auto boundary = rpc::MultipartReader::boundary_of(type)) {
     done = co_await upload.parts(body, std::move(*boundary));
   } else {
-    co_return make_error(Errc::invalid, fmt::format("unsupported content type: {}, expected multipart/form-data or "
-                                                    "application/octet-stream", utf8_text(type)));
+    co_return make_error(Errc::invalid,
+                         fmt::format("unsupported content type: {}, expected multipart/form-data or "
+                                     "application/octet-stream",
+                                     utf8_text(type)));
   }
   CO_CHECK_OK(std::move(done));
   co_return upload.reply();

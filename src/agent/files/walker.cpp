@@ -41,7 +41,8 @@ std::string join(const std::vector<std::string>& parts) {
 // One walk's state. `dir_` is where it stands, `real_` that place's name.
 class Walk {
  public:
-  Walk(std::string_view path, const WalkOptions& options) : path_(path), options_(options), parts_(split(path)) {}
+  Walk(std::string_view path, const WalkOptions& options)
+      : path_(path), options_(options), parts_(split(path)) {}
 
   Result<Spot> run() {
     CHECK_OK(to_root());
@@ -125,11 +126,13 @@ class Walk {
     if (!made && errno != EEXIST) return os_error("mkdir", path_);
     if (!made) {  // somebody else was quicker: look again
       parts_.push_front(part);
-      return ++races_ > kRaceAttemptsMax ? Result<bool>(os_error("mkdir", path_, EEXIST)) : Result<bool>(false);
+      return ++races_ > kRaceAttemptsMax ? Result<bool>(os_error("mkdir", path_, EEXIST))
+                                         : Result<bool>(false);
     }
     CHECK_OK(enter(part, &part));
     const Owner& owner = *options_.make_parents;
-    if (::fchownat(spot_.dir.get(), "", owner.uid, owner.gid, AT_EMPTY_PATH) != 0) return os_error("chown", path_);
+    if (::fchownat(spot_.dir.get(), "", owner.uid, owner.gid, AT_EMPTY_PATH) != 0)
+      return os_error("chown", path_);
     spot_.dir_stat.st_uid = owner.uid;
     spot_.dir_stat.st_gid = owner.gid;
     return false;
@@ -153,17 +156,21 @@ class Walk {
   Status follow(const std::string& part, const struct stat& st) {
     if (++links_ > kLinksMax) return os_error("open", path_, ELOOP);
     if (on_proc_ && part != "self" && part != "thread-self" && part != "mounts" && part != "net")
-      return make_error(Errc::denied, fmt::format("'{}' passes through procfs' link '{}', which leads to another "
-                                                  "process' files; name the file itself", path_, part));
+      return make_error(Errc::denied,
+                        fmt::format("'{}' passes through procfs' link '{}', which leads to another "
+                                    "process' files; name the file itself",
+                                    path_, part));
     char text[kPathBytesMax + 1];
     const ssize_t length = ::readlinkat(spot_.dir.get(), part.c_str(), text, sizeof text);
     if (length < 0) return os_error("readlink", path_);
-    if (length == 0 || static_cast<std::size_t>(length) == sizeof text) return os_error("readlink", path_, ENAMETOOLONG);
+    if (length == 0 || static_cast<std::size_t>(length) == sizeof text)
+      return os_error("readlink", path_, ENAMETOOLONG);
     const std::string_view target(text, static_cast<std::size_t>(length));
     if (st.st_uid != 0) remember(st.st_uid);
     std::deque<std::string> parts = split(target);
     if (parts.size() + parts_.size() > kPartsMax) return os_error("open", path_, ENAMETOOLONG);
-    parts_.insert(parts_.begin(), std::make_move_iterator(parts.begin()), std::make_move_iterator(parts.end()));
+    parts_.insert(parts_.begin(), std::make_move_iterator(parts.begin()),
+                  std::make_move_iterator(parts.end()));
     return target.front() == '/' ? to_root() : ok();
   }
 
@@ -181,15 +188,17 @@ class Walk {
     struct stat st = {};
     if (::fstatat(spot_.dir.get(), "self", &st, AT_SYMLINK_NOFOLLOW) != 0) return ok();  // not procfs' root
     if (!own_link && ::fstatat(spot_.dir.get(), ("self/task/" + part).c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
-      return ok();  // another process
+      return ok();                                                         // another process
     if (own_link && parts_.empty() && !options_.follow_last) return ok();  // the link's text is only a number
     if (parts_.empty() || (parts_.front() != "mounts" && parts_.front() != "net")) return own_process();
     in_own_process_ = true;
     return ok();
   }
   Error own_process() const {
-    return make_error(Errc::denied, fmt::format("'{}' names the agent's own process, which is never served; run a "
-                                                "command to look at a process", path_));
+    return make_error(Errc::denied,
+                      fmt::format("'{}' names the agent's own process, which is never served; run a "
+                                  "command to look at a process",
+                                  path_));
   }
 
   std::string path_;
@@ -220,10 +229,14 @@ bool allowed(const struct stat& st, const Actor& actor, unsigned wanted) {
 Status Spot::may(const struct stat& st, unsigned wanted) const {
   for (const Actor& actor : actors) {
     if (allowed(st, actor, wanted)) continue;
-    return make_error(Errc::denied,
-                      fmt::format("the path passes through a symbolic link of user id {}, who may not {} what it leads "
-                                  "to; name the file itself instead of the link",
-                                  actor.uid, wanted & kMayWrite ? "write" : wanted & kMayRead ? "read" : "enter"));
+    return make_error(
+        Errc::denied,
+        fmt::format("the path passes through a symbolic link of user id {}, who may not {} what it leads "
+                    "to; name the file itself instead of the link",
+                    actor.uid,
+                    wanted & kMayWrite  ? "write"
+                    : wanted & kMayRead ? "read"
+                                        : "enter"));
   }
   return ok();
 }
@@ -233,17 +246,21 @@ Status Spot::may_change_entry() const {
   if (!(dir_stat.st_mode & S_ISVTX) || !stat) return ok();
   for (const Actor& actor : actors)
     if (actor.uid != stat->st_uid && actor.uid != dir_stat.st_uid)
-      return make_error(Errc::denied, fmt::format("the path passes through a symbolic link of user id {}, who may not "
-                                                  "change another user's entry of a sticky folder", actor.uid));
+      return make_error(Errc::denied,
+                        fmt::format("the path passes through a symbolic link of user id {}, who may not "
+                                    "change another user's entry of a sticky folder",
+                                    actor.uid));
   return ok();
 }
 
 Result<Spot> walk(std::string_view path, const WalkOptions& options) {
   if (path.empty() || path.front() != '/')
     return make_error(Errc::invalid, fmt::format("'{}' is not an absolute path", path));
-  if (path.find('\0') != std::string_view::npos) return make_error(Errc::invalid, "a path cannot hold a NUL byte");
+  if (path.find('\0') != std::string_view::npos)
+    return make_error(Errc::invalid, "a path cannot hold a NUL byte");
   if (path.size() >= kPathBytesMax)
-    return make_error(Errc::invalid, fmt::format("the path has {} bytes; the limit is {}", path.size(), kPathBytesMax - 1));
+    return make_error(Errc::invalid,
+                      fmt::format("the path has {} bytes; the limit is {}", path.size(), kPathBytesMax - 1));
   for (int attempt = 0;; ++attempt) {
     auto spot = Walk(path, options).run();
     if (spot.ok() || !raced(spot.error()) || attempt >= kRaceAttemptsMax) return spot;
@@ -265,6 +282,8 @@ Result<UniqueFd> open_spot(const Spot& spot, int flags, unsigned mode) {
   return os_error("open", spot.real_path, swapped ? ESTALE : errno);
 }
 
-bool raced(const Error& error) { return error.os_error == ESTALE; }
+bool raced(const Error& error) {
+  return error.os_error == ESTALE;
+}
 
 }  // namespace atl::agent

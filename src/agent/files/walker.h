@@ -49,7 +49,7 @@ struct WalkOptions {
 
 // Where a path led.
 struct Spot {
-  UniqueFd dir;                     // O_PATH; the folder that holds it
+  UniqueFd dir;  // O_PATH; the folder that holds it
   struct stat dir_stat = {};
   std::string name;                 // one component; "." = dir itself
   std::optional<struct stat> stat;  // nothing: no such file there

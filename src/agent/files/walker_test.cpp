@@ -30,10 +30,18 @@ WalkOptions not_following() {
 
 TEST(GuestPath, MeansWhatE2bSays) {
   UserInfo user{"user", 1000, 1000, {1000}, "/home/user", "/bin/sh"};
-  const std::pair<const char*, const char*> cases[] = {
-      {"", "/work"},           {"~", "/home/user"},        {"~/a", "/home/user/a"},  {"a/b", "/home/user/a/b"},
-      {"a/../b", "/home/user/b"}, {"/x//y/", "/x/y"},      {"/x/../y", "/x/../y"},   {"/", "/"},
-      {".", "/home/user"},     {"../..", "/"},             {"../../../etc", "/etc"}, {"//", "/"}};
+  const std::pair<const char*, const char*> cases[] = {{"", "/work"},
+                                                       {"~", "/home/user"},
+                                                       {"~/a", "/home/user/a"},
+                                                       {"a/b", "/home/user/a/b"},
+                                                       {"a/../b", "/home/user/b"},
+                                                       {"/x//y/", "/x/y"},
+                                                       {"/x/../y", "/x/../y"},
+                                                       {"/", "/"},
+                                                       {".", "/home/user"},
+                                                       {"../..", "/"},
+                                                       {"../../../etc", "/etc"},
+                                                       {"//", "/"}};
   for (const auto& [given, meant] : cases) {
     auto path = expand_path(given, user, "/work");
     ASSERT_TRUE(path.ok()) << given;
@@ -112,8 +120,13 @@ TEST(Walker, MakesParentsForTheirOwner) {
 TEST(Walker, RefusesTheAgentsOwnProcess) {
   TempDir dir;
   ASSERT_EQ(::symlink("/proc/self/environ", (dir / "trap").c_str()), 0);
-  std::vector<std::string> refused = {dir / "trap", "/proc/self/mem", "/proc/self/fd/0", "/proc/thread-self/maps",
-                                      "/proc/self/net/../environ", "/proc/self/task/../environ", "/proc/self",
+  std::vector<std::string> refused = {dir / "trap",
+                                      "/proc/self/mem",
+                                      "/proc/self/fd/0",
+                                      "/proc/thread-self/maps",
+                                      "/proc/self/net/../environ",
+                                      "/proc/self/task/../environ",
+                                      "/proc/self",
                                       "/proc/" + std::to_string(::getpid()) + "/environ"};
   std::atomic<long> tid{0};
   std::atomic<bool> done{false};
@@ -163,7 +176,8 @@ TEST(Walker, LinksCarryTheirOwnersRights) {
   put(dir / "public", "p", 0644);
   ASSERT_EQ(::mkdir((dir / "locked").c_str(), 0700), 0);
   put(dir / "locked/file", "x");
-  for (auto [name, target] : {std::pair{"to-secret", "secret"}, {"to-public", "public"}, {"to-locked", "locked"}}) {
+  for (auto [name, target] :
+       {std::pair{"to-secret", "secret"}, {"to-public", "public"}, {"to-locked", "locked"}}) {
     ASSERT_EQ(::symlink(target, (dir / name).c_str()), 0);
     ASSERT_EQ(::lchown((dir / name).c_str(), kGuest, kGuest), 0);
   }
@@ -187,7 +201,8 @@ TEST(FileOpen, NeverWaitsForSpecialFiles) {
   ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0666), 0);
   for (const std::string& path : {dir / "pipe", dir.path(), std::string("/dev/null")}) {
     EXPECT_EQ(open_for_read(path, kFollow).error().code, Errc::invalid) << path;
-    EXPECT_EQ(open_for_upload(path, kFollow, Owner{::getuid(), ::getgid()}).error().code, Errc::invalid) << path;
+    EXPECT_EQ(open_for_upload(path, kFollow, Owner{::getuid(), ::getgid()}).error().code, Errc::invalid)
+        << path;
   }
   EXPECT_EQ(open_for_read(dir / "none", kFollow).error().code, Errc::not_found);
 }

@@ -144,7 +144,8 @@ class Watching : public testing::FilesFixture {
     run(watchers.create_watcher(exchange, Codec::json));
     EXPECT_EQ(exchange.status(), 200) << exchange.reply_body;
     const auto at = exchange.reply_body.find(":\"");
-    return exchange.status() == 200 ? exchange.reply_body.substr(at + 2, exchange.reply_body.size() - at - 4) : "";
+    return exchange.status() == 200 ? exchange.reply_body.substr(at + 2, exchange.reply_body.size() - at - 4)
+                                    : "";
   }
   // Asks until something is there: the events come by the loop and the pool.
   std::string events(Watchers& watchers, const std::string& id) {

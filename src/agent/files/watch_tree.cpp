@@ -21,10 +21,22 @@ constexpr std::size_t kReadBytes = 64 * 1024;
 
 // Changes made by other machines raise no event there.
 bool network_type(long type) {
-  constexpr std::uint32_t kTypes[] = {NFS_SUPER_MAGIC, SMB_SUPER_MAGIC,  CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
+  constexpr std::uint32_t kTypes[] = {NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,  CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
                                       CEPH_SUPER_MAGIC, CODA_SUPER_MAGIC, AFS_SUPER_MAGIC,  FUSE_SUPER_MAGIC};
   for (std::uint32_t known : kTypes)
     if (static_cast<std::uint32_t>(type) == known) return true;
+  return false;
+}
+
+// Made by the kernel as it is looked at: nothing there raises an event, and it is endless. `parent_dev`
+// saves the question where no file system begins.
+bool kernels_own(int folder, dev_t dev, dev_t parent_dev) {
+  struct statfs fs = {};
+  if (dev == parent_dev || ::fstatfs(folder, &fs) != 0) return false;
+  constexpr std::uint32_t kTypes[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,   CGROUP_SUPER_MAGIC,
+                                      CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC};
+  for (std::uint32_t known : kTypes)
+    if (static_cast<std::uint32_t>(fs.f_type) == known) return true;
   return false;
 }
 
@@ -34,20 +46,24 @@ std::string below(const std::string& folder, std::string_view name) {
 
 }  // namespace
 
-Result<std::unique_ptr<WatchTree>> WatchTree::open(const std::string& path, bool recursive, bool allow_network,
-                                                   const WalkOptions& options, WatchLimits limits) {
+Result<std::unique_ptr<WatchTree>> WatchTree::open(const std::string& path, bool recursive,
+                                                   bool allow_network, const WalkOptions& options,
+                                                   WatchLimits limits) {
   auto walked = walk(path, options);
-  if (is_missing(walked)) return make_error(Errc::not_found, fmt::format("path {} not found", utf8_text(path)));
+  if (is_missing(walked))
+    return make_error(Errc::not_found, fmt::format("path {} not found", utf8_text(path)));
   TRY(Spot spot, std::move(walked));
-  if (!spot.is_dir()) return make_error(Errc::invalid, fmt::format("path {} not a directory", utf8_text(path)));
+  if (!spot.is_dir())
+    return make_error(Errc::invalid, fmt::format("path {} not a directory", utf8_text(path)));
   CHECK_OK(spot.may(*spot.stat, kMayRead));
   TRY(UniqueFd root, open_spot(spot, O_RDONLY | O_DIRECTORY));
   struct statfs fs = {};
   if (::fstatfs(root.get(), &fs) != 0) return os_error("statfs", utf8_text(path));
   if (network_type(fs.f_type) && !allow_network)
-    return make_error(Errc::invalid, fmt::format("cannot watch path on network filesystem: {}; changes made elsewhere "
-                                                 "raise no event (allow_network_mounts watches all the same)",
-                                                 utf8_text(path)));
+    return make_error(Errc::invalid,
+                      fmt::format("cannot watch path on network filesystem: {}; changes made elsewhere "
+                                  "raise no event (allow_network_mounts watches all the same)",
+                                  utf8_text(path)));
   UniqueFd inotify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!inotify.valid()) return os_error("inotify_init1", "fs.inotify.max_user_instances");
   struct stat st = {};
@@ -61,12 +77,15 @@ Result<std::unique_ptr<WatchTree>> WatchTree::open(const std::string& path, bool
 // By the descriptor's name in procfs, so that no folder swapped for a link is watched instead.
 Status WatchTree::add(int folder, const std::string& name) {
   if (name_of_.size() >= limits_.folders_max)
-    return make_error(Errc::exhausted, fmt::format("more than {} folders below the watched one; watch a smaller folder, "
-                                                   "or not recursively", limits_.folders_max));
+    return make_error(Errc::exhausted,
+                      fmt::format("more than {} folders below the watched one; watch a smaller folder, "
+                                  "or not recursively",
+                                  limits_.folders_max));
   const std::string path = fmt::format("/proc/self/fd/{}", folder);
   const int watch = ::inotify_add_watch(inotify_.get(), path.c_str(), kMask);
   if (watch < 0 && errno == ENOSPC)
-    return make_error(Errc::exhausted, "the kernel's bound on watches (fs.inotify.max_user_watches) is reached");
+    return make_error(Errc::exhausted,
+                      "the kernel's bound on watches (fs.inotify.max_user_watches) is reached");
   if (watch < 0) return os_error("inotify_add_watch", utf8_text(name.empty() ? "." : name));
   // The same folder under a new name: it was moved while we looked.
   if (const auto known = name_of_.find(watch); known != name_of_.end()) watch_of_.erase(known->second);
@@ -78,7 +97,10 @@ Status WatchTree::add(int folder, const std::string& name) {
 // Watches every folder below; each before its content is read, so that no change falls between.
 Status WatchTree::scan(int folder, const std::string& name, std::vector<Change>* announced, unsigned depth) {
   if (depth > kTreeDepthMax)
-    return make_error(Errc::exhausted, fmt::format("folders more than {} levels below the watched one", kTreeDepthMax));
+    return make_error(Errc::exhausted,
+                      fmt::format("folders more than {} levels below the watched one", kTreeDepthMax));
+  struct stat own = {};
+  if (::fstat(folder, &own) != 0) return os_error("fstat", utf8_text(name));
   auto names = names_in(folder, kListEntriesMax);
   if (!names.ok()) return names.error().code == Errc::exhausted ? Status(names.error()) : ok();
   for (const auto& entry : *names) {
@@ -92,6 +114,7 @@ Status WatchTree::scan(int folder, const std::string& name, std::vector<Change>*
     if (!S_ISDIR(st.st_mode)) continue;
     UniqueFd fd(::openat(folder, entry.c_str(), kFolder));
     if (!fd.valid()) continue;  // gone or swapped: its own event comes
+    if (kernels_own(fd.get(), st.st_dev, own.st_dev)) continue;
     CHECK_OK(add(fd.get(), full));
     CHECK_OK(scan(fd.get(), full, announced, depth + 1));
   }
@@ -157,8 +180,9 @@ void WatchTree::emit(std::uint32_t mask, const std::string& name, std::vector<Ch
 
 Status WatchTree::take(const inotify_event& event, const char* file_name, std::vector<Change>& changes) {
   if (event.mask & IN_Q_OVERFLOW)
-    return make_error(Errc::exhausted, "changes came faster than they were read and the kernel dropped some "
-                                       "(fs.inotify.max_queued_events); list the folder and watch it anew");
+    return make_error(Errc::exhausted,
+                      "changes came faster than they were read and the kernel dropped some "
+                      "(fs.inotify.max_queued_events); list the folder and watch it anew");
   const auto folder = name_of_.find(event.wd);
   if (folder == name_of_.end()) return ok();  // of a folder that was moved away or removed
   if (event.mask & IN_IGNORED) {

@@ -20,8 +20,8 @@ struct WatchLimits {
 
 // What happens in a folder, by inotify; `recursive` has a watch on every folder below, also those
 // that come later, whose content is announced as created, so that nothing made before the watch was
-// in place is lost. Links are not entered. One thread at a time; open and read_changes block on the
-// file system only.
+// in place is lost. Links are not entered, nor procfs and its like. One thread at a time; open and
+// read_changes block on the file system only.
 class WatchTree {
  public:
   struct Change {
@@ -40,8 +40,12 @@ class WatchTree {
   std::size_t folders() const { return name_of_.size(); }
 
  private:
-  WatchTree(UniqueFd inotify, std::string root, const struct stat& root_stat, bool recursive, WatchLimits limits)
-      : inotify_(std::move(inotify)), root_(std::move(root)), root_stat_(root_stat), recursive_(recursive),
+  WatchTree(UniqueFd inotify, std::string root, const struct stat& root_stat, bool recursive,
+            WatchLimits limits)
+      : inotify_(std::move(inotify)),
+        root_(std::move(root)),
+        root_stat_(root_stat),
+        recursive_(recursive),
         limits_(limits) {}
 
   Status add(int folder, const std::string& name);

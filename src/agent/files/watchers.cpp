@@ -58,7 +58,9 @@ Task<Result<Events>> Watch::next(Millis deadline) {
   auto first = co_await (readable_.async_wait(asio::posix::stream_descriptor::wait_read, quietly) ||
                          timer.async_wait(quietly));
   if (first.index() != 0 || std::get<0>(std::get<0>(first))) co_return Events{};
-  auto work = [tree = tree_, asked = asked_, options = options_] { return read_events(*tree, asked, options); };
+  auto work = [tree = tree_, asked = asked_, options = options_] {
+    return read_events(*tree, asked, options);
+  };
   co_return co_await run_blocking(context_.pool, std::move(work));
 }
 
@@ -104,8 +106,8 @@ Result<Watchers::Ticket> Watchers::admit() {
   return Ticket(live_.get(), [live = live_](void*) { --*live; });
 }
 
-Task<Result<std::shared_ptr<Watch>>> Watchers::open(std::optional<std::string> user, std::string path, bool recursive,
-                                                    bool include_entry, bool allow_network) {
+Task<Result<std::shared_ptr<Watch>>> Watchers::open(std::optional<std::string> user, std::string path,
+                                                    bool recursive, bool include_entry, bool allow_network) {
   struct Opened {
     std::shared_ptr<WatchTree> tree;
     UniqueFd readable;
@@ -164,7 +166,8 @@ Task<Status> Watchers::stream(rpc::Exchange& exchange, StreamWriter& writer, std
   CO_CHECK_OK(co_await writer.send(message));
   while (!exchange.gone()) {
     const auto left = std::chrono::duration_cast<Millis>(end - std::chrono::steady_clock::now());
-    if (left <= Millis(0)) co_return make_error(Errc::deadline, "the watch's own deadline (connect-timeout-ms) passed");
+    if (left <= Millis(0))
+      co_return make_error(Errc::deadline, "the watch's own deadline (connect-timeout-ms) passed");
     auto events = co_await watch->next(std::min(interval, left));
     if (!events.ok()) co_return std::move(events).error();
     if (exchange.gone()) break;
@@ -215,9 +218,11 @@ Task<void> Watchers::collect(std::shared_ptr<Polled> polled, std::size_t events_
     if (!events.ok()) {
       polled->failure = std::move(events).error();
     } else if (polled->events.size() + events->size() > events_max) {
-      polled->failure = make_error(Errc::exhausted, fmt::format("more than {} events were waiting to be asked for and "
-                                                                "some were lost; list the folder, remove this watcher and "
-                                                                "make another", events_max));
+      polled->failure =
+          make_error(Errc::exhausted, fmt::format("more than {} events were waiting to be asked for and "
+                                                  "some were lost; list the folder, remove this watcher and "
+                                                  "make another",
+                                                  events_max));
     } else {
       for (auto& event : *events) polled->events.push_back(std::move(event));
     }

@@ -13,9 +13,9 @@ namespace atl::agent {
 
 struct WatchersLimits {
   WatchLimits tree;
-  std::size_t watches_max = 100;        // streams and watchers; below fs.inotify.max_user_instances' 128
+  std::size_t watches_max = 100;           // streams and watchers; below fs.inotify.max_user_instances' 128
   std::size_t queued_events_max = 10'000;  // of one watcher that is polled
-  Millis idle{30 * 60'000};             // a watcher that nobody asks for this long is removed
+  Millis idle{30 * 60'000};                // a watcher that nobody asks for this long is removed
 };
 
 // A watch that the loop can wait on. The tree's own work is done on the pool.
@@ -27,7 +27,8 @@ class Watch {
     bool include_entry = false;
     bool allow_network = false;
   };
-  Watch(AgentContext& context, std::shared_ptr<WatchTree> tree, UniqueFd readable, Asked asked, WalkOptions options);
+  Watch(AgentContext& context, std::shared_ptr<WatchTree> tree, UniqueFd readable, Asked asked,
+        WalkOptions options);
 
   // The next events, in order; none when the deadline passed first or wake() was called.
   Task<Result<std::vector<filesystem::FilesystemEvent>>> next(Millis deadline);

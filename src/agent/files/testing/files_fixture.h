@@ -103,7 +103,9 @@ class FakeExchange : public rpc::Exchange {
     started = finished = true;
     co_return ok();
   }
-  Task<Result<rpc::ByteStream*>> tunnel(rpc::ReplyHead) override { co_return make_error(Errc::unsupported, "no"); }
+  Task<Result<rpc::ByteStream*>> tunnel(rpc::ReplyHead) override {
+    co_return make_error(Errc::unsupported, "no");
+  }
   void on_gone(std::function<void()> callback) override { on_gone_ = std::move(callback); }
   bool gone() const override { return gone_; }
   void leave() {
