@@ -29,29 +29,31 @@ class ApiProcess : public ::testing::Test {
     }
   }
   // Asks until the process listens.
-  Task<Result<rpc::Reply>> ask(std::string target) {
+  Task<Result<rpc::Reply>> ask(std::string method, std::string target, std::string body) {
     rpc::Http1Target unix_target;
     unix_target.unix_path = config.paths.api_socket();
     const auto client = rpc::http1_client(co_await asio::this_coro::executor, std::move(unix_target), 1, Millis{1000});
     for (int i = 0;; ++i) {
       rpc::RequestHead head;
-      head.method = "GET";
+      head.method = method;
       head.target = target;
       head.authority = "api";
       head.headers.set("x-api-key", key);
-      auto reply = co_await rpc::call(*client, std::move(head), "", 1 << 20, Millis{5000});
+      auto reply = co_await rpc::call(*client, std::move(head), body, 1 << 20, Millis{5000});
       if (reply.ok() || i == 400) co_return reply;
       co_await sleep_for(Millis{25});
     }
   }
-  Result<rpc::Reply> get(std::string target) {
+  Result<rpc::Reply> send(std::string method, std::string target, std::string body = "") {
     asio::io_context loop;
     std::optional<Result<rpc::Reply>> out;
-    spawn(loop.get_executor(), "ask", asked(std::move(target), out));
+    spawn(loop.get_executor(), "ask", asked(ask(std::move(method), std::move(target), std::move(body)), out));
     loop.run();
     return *out;
   }
-  Task<void> asked(std::string target, std::optional<Result<rpc::Reply>>& out) { out = co_await ask(std::move(target)); }
+  Task<void> asked(Task<Result<rpc::Reply>> question, std::optional<Result<rpc::Reply>>& out) {
+    out = co_await std::move(question);
+  }
 
   TempFolder folder;
   Config config;
@@ -60,10 +62,13 @@ class ApiProcess : public ::testing::Test {
 };
 
 TEST_F(ApiProcess, ListensWithoutANodeAndEndsOnSigterm) {
-  const auto list = get("/v2/sandboxes");
+  const auto list = send("GET", "/v2/sandboxes");
   ASSERT_TRUE(list.ok()) << list.error().message;
   EXPECT_EQ(list->head.status, 200) << list->body;
   EXPECT_EQ(list->body, "[]");
+  const auto create = send("POST", "/v2/sandboxes", R"({"templateID":"none"})");
+  ASSERT_TRUE(create.ok());
+  EXPECT_EQ(create->head.status, 404) << create->body;
   struct stat st {};
   ASSERT_EQ(::stat(config.paths.seed_file().c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777, 0600u);

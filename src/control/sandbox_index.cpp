@@ -58,6 +58,10 @@ void SandboxIndex::add(EntryPtr entry) {
 
 void SandboxIndex::update(const EntryPtr& entry, store::Sandbox row) {
   const EntryPtr kept = entry;
+  if (find(kept->row.id) != kept) {
+    kept->row = std::move(row);  // forgotten meanwhile: it must not come back
+    return;
+  }
   remove(kept->row.id);
   if (row.state == store::State::running && kept->row.state != store::State::running) kept->running_since = tick();
   kept->row = std::move(row);

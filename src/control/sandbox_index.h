@@ -34,7 +34,7 @@ struct Use {
 class SandboxIndex {
  public:
   void add(EntryPtr entry);
-  void update(const EntryPtr& entry, store::Sandbox row);
+  void update(const EntryPtr& entry, store::Sandbox row);  // one that was removed stays removed
   void remove(const std::string& id);
 
   EntryPtr find(const std::string& id) const;                                // of any project

@@ -46,8 +46,10 @@ Answer too_many(Core& core, const store::Project& project, const Refusal& why) {
 // Takes the project's share, or says why not. Between this and index.add() nothing may wait.
 std::optional<Refusal> take_share(Core& core, const store::Project& project, const Template& from) {
   const Use wanted{1, from.vcpus, from.memory_mb};
-  const std::int64_t first_end = core.index.first_end_ms(project.id);
-  if (auto over = check_quota(project.quota, core.index.use(project.id), wanted, first_end, core.now_ms())) return over;
+  const Use use = core.index.use(project.id);
+  // When the first one ends is looked for only where it matters: that takes a walk over all.
+  if (check_quota(project.quota, use, wanted, 0, core.now_ms()))
+    return check_quota(project.quota, use, wanted, core.index.first_end_ms(project.id), core.now_ms());
   return core.rate.take(project.id, project.quota.creates_per_minute);
 }
 
