@@ -295,7 +295,8 @@ class Edge {
       char name[] = "atoll-agent";
       char* const argv[] = {name, nullptr};
       char* const envp[] = {nullptr};
-      ::fexecve(program.get(), argv, envp);
+      if (root_.empty()) ::execve(path.c_str(), argv, envp);
+      else ::fexecve(program.get(), argv, envp);
       ::_exit(98);
     }
     ::close(in[0]);
