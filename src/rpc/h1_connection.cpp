@@ -4,8 +4,8 @@ namespace atl::rpc {
 namespace {
 
 constexpr std::size_t kDrainBytesMax = 256 * 1024;  // of an unread body, to keep the connection
-constexpr std::size_t kLingerBytesMax = 16u << 20;
-constexpr Millis kLinger{1000};                     // for the client to read a last reply
+constexpr Millis kLinger{1000};                     // of silence, for the client to read a last reply
+constexpr Millis kLingerMax{10'000};                // for one that goes on sending a body that was refused
 
 }  // namespace
 
@@ -43,16 +43,17 @@ Task<void> H1Connection::refuse(Error error) {
   if (sent.ok()) co_await linger();
 }
 
-// Closing with unread bytes resets the connection, and the reset can overtake the reply.
+// Closing with unread bytes resets the connection, and the reset can overtake the reply: many clients
+// send their whole body before they read why it was refused.
 Task<void> H1Connection::linger() {
   const Status finished = co_await io_->stream.finish();
   if (!finished.ok()) co_return;
-  io_->reading->arm(kLinger);
-  std::vector<char> sink(16 * 1024);
-  for (std::size_t total = 0; total < kLingerBytesMax;) {
+  const auto until = std::chrono::steady_clock::now() + kLingerMax;
+  std::vector<char> sink(64 * 1024);
+  while (std::chrono::steady_clock::now() < until) {
+    io_->reading->arm(kLinger);
     const auto n = co_await io_->stream.read_some(sink);
     if (!n.ok() || *n == 0) break;
-    total += *n;
   }
   io_->reading->disarm();
 }

@@ -118,6 +118,13 @@ std::string_view field(const Fields& fields, beast_http::field which) {
   return {value.data(), value.size()};
 }
 
+// Beast calls a space in the target a bad version as well.
+bool names_version(std::string_view text) {
+  const auto line = text.substr(0, text.find('\r'));
+  const auto target_end = line.find(' ', line.find(' ') + 1);
+  return target_end != line.npos && line.substr(target_end + 1).starts_with("HTTP/");
+}
+
 template <class Parser>
 Status feed(Parser& parser, std::string_view text) {
   boost::system::error_code code;
@@ -125,6 +132,8 @@ Status feed(Parser& parser, std::string_view text) {
   parser.header_limit(static_cast<std::uint32_t>(std::min<std::size_t>(text.size() + 1, 1u << 20)));
   parser.body_limit(boost::none);
   parser.put(asio::buffer(text.data(), text.size()), code);
+  if (code == beast_http::error::bad_version && names_version(text))
+    return answer(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
   if (code && code != beast_http::error::need_more) return answer(400, "malformed HTTP head: " + code.message());
   if (!parser.is_header_done()) return answer(400, "malformed HTTP head");
   return ok();

@@ -86,7 +86,7 @@ class Exchange {
   virtual Task<Status> write(std::string_view bytes) = 0;
   virtual Task<Status> finish() = 0;
 
-  // The whole reply at once, with Content-Length (also for empty bodies and 204).
+  // The whole reply at once, with Content-Length (0 for empty bodies; none with 204 and 304, which have no body).
   virtual Task<Status> reply(ReplyHead head, std::string body) = 0;
 
   // For CONNECT and Upgrade: sends the head (200 or 101) and gives the raw bytes both ways.
