@@ -20,9 +20,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
 CACHE = Path(os.environ.get("ATOLL_CACHE", "/var/cache/atoll"))
+INSTALLED = Path("/var/lib/atoll")  # what setup has made there need not be made again
 BUILD = TOP / "build"
 FUZZ_BUILD = TOP / "build-fuzz"
 UNIT_SECONDS_MAX = 600
+# In the environment of all that a run starts: what still has it at the end was left behind.
+MARK = f"ATOLL_CHECK_RUN={os.getpid()}-{time.time_ns()}"
 E2E_SECONDS_MAX = 900
 FUZZ_SECONDS_IN_ALL = 60
 
@@ -121,8 +124,10 @@ class Check:
     def __init__(self, options):
         self.options = options
         self.report = Report()
-        self.logs = Path(tempfile.mkdtemp(prefix="atoll-check-logs-"))
-        self.env = dict(os.environ, ATOLL_RUNSC=str(self.runsc()))
+        # Not in /tmp, over which unit tests get a folder of their own.
+        self.logs = Path(tempfile.mkdtemp(prefix="atoll-check-logs-", dir="/var/tmp"))
+        self.env = dict(os.environ, ATOLL_RUNSC=str(self.runsc()), ATOLL_CHECK_SLOT=str(os.getpid()),
+                        **dict([MARK.split("=", 1)]))
 
     @staticmethod
     def runsc():
@@ -144,6 +149,12 @@ class Check:
             outcome = Outcome(failed=[f"{type(error).__name__}: {error}"])
         self.report.add(name, outcome, time.monotonic() - begun)
 
+    def items(self, named):
+        """Two at a time."""
+        with ThreadPoolExecutor(2) as pool:
+            for name, work in named:
+                pool.submit(self.item, name, work)
+
     # -- what must be there first ---------------------------------------------------------------
 
     def prepare(self):
@@ -153,9 +164,9 @@ class Check:
         CACHE.mkdir(parents=True, exist_ok=True)
         steps = {
             "build": (["tools/build"] + self.build_targets(), 3000),
-            "template base": (["templates/build", "base", "--root", CACHE], 1500),
-            "template minimal": (["templates/build", "minimal", "--root", CACHE], 600),
-            "runsc": (["nice", "-n", "5", "tools/build-runsc", CACHE / "runtimes"], 1500),
+            "template base": (["templates/build", "base", "--root", CACHE, "--from", INSTALLED], 1500),
+            "template minimal": (["templates/build", "minimal", "--root", CACHE, "--from", INSTALLED], 600),
+            "runsc": (["nice", "-n", "5", "tools/build-runsc", CACHE / "runtimes", INSTALLED / "runtimes"], 1500),
             "clients": (["tools/clients", CACHE / "clients"], 900),
         }
         results = {}
@@ -197,12 +208,22 @@ class Check:
     # -- stages -----------------------------------------------------------------------------------
 
     def unit(self):
-        for target in [t for t in self.build_targets() if t.endswith("_test")]:
-            def work(log, target=target):
-                report = self.logs / f"{target}.json"
-                code = run([BUILD / "src" / target, f"--gtest_output=json:{report}"], UNIT_SECONDS_MAX, log, self.env)
-                return outcome_of_gtest(code, report, log)
-            self.item(f"unit/{target}", work)
+        def work(log, target):
+            report, folder = self.logs / f"{target}.json", self.logs / f"{target}.tmp"
+            argv = [BUILD / "src" / target, f"--gtest_output=json:{report}"]
+            if os.geteuid() == 0:
+                folder.mkdir()
+                folder.chmod(0o1777)
+                # A /tmp of its own shows what a test leaves there.
+                argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                        'mount --bind "$0" /tmp && exec "$@"', folder, *argv]
+            outcome = outcome_of_gtest(run(argv, UNIT_SECONDS_MAX, log, self.env), report, log)
+            if folder.exists() and os.listdir(folder):
+                outcome.failed.append(f"left in /tmp: {sorted(os.listdir(folder))[:5]}")
+            return outcome
+
+        targets = [t for t in self.build_targets() if t.endswith("_test")]
+        self.items([(f"unit/{t}", lambda log, t=t: work(log, t)) for t in targets])
 
     def fuzz(self):
         targets = sorted(p.stem for p in (TOP / "src").rglob("*_fuzz.cpp"))
@@ -235,58 +256,66 @@ class Check:
         self.item("tidy", work)
 
     def end_to_end(self):
-        names = ["e2e/sandbox", "e2e/control", "e2e/attacks", "e2e/crash", "e2e/cli", "clients"]
-        if self.options.list or not any(n.startswith(self.options.only) or self.options.only in n for n in names):
-            if self.options.list:
-                print("\n".join(names))
-            return
+        e2e = [(f"e2e/{n}", [self.client_python(), HERE / "e2e" / "main.py", f"test_{n}"])
+               for n in ("sandbox", "control", "attacks", "cli", "crash")]
+        jobs = [job for job in e2e + self.client_jobs() if self.wanted(job[0])]
+        if self.options.list:
+            return print("\n".join(name for name, _ in jobs))
+        if not jobs:
+            return None
         if os.geteuid() != 0:
-            self.report.add("e2e", Outcome(skipped=["end to end: needs root"]), 0)
-            return
-        from harness import Footprint, Instance
-        before = Footprint.take()
-        python = CACHE / "clients" / "python-2.63.0" / "bin" / "python"
-        with Instance(CACHE, BUILD) as instance:
-            env = dict(self.env, **instance.client_env(), ATOLL_CHECK_QUICK="1" if self.options.quick else "")
-            for name in ("sandbox", "control", "attacks", "cli"):
-                def work(log, name=name):
-                    return outcome_of_lines(run([python, HERE / "e2e" / "main.py", f"test_{name}"], E2E_SECONDS_MAX, log, env), log)
-                self.item(f"e2e/{name}", work)
-            self.clients(env)
-        def crash(log):
-            crash_env = dict(self.env, ATOLL_CACHE=str(CACHE), ATOLL_BUILD=str(BUILD))
-            return outcome_of_lines(run([python, HERE / "e2e" / "main.py", "test_crash"], E2E_SECONDS_MAX, log, crash_env), log)
-        self.item("e2e/crash", crash)
-        def clean(log):
-            left = before.left_behind()
-            return Outcome(failed=[f"left behind: {x}" for x in left]) if left else Outcome(passed=1)
-        self.item("e2e/nothing left behind", clean)
+            return self.report.add("e2e", Outcome(skipped=["end to end: needs root"]), 0)
+        from harness import Instance
+        def work(argv, env):
+            return lambda log: outcome_of_lines(run(argv, E2E_SECONDS_MAX, log, env), log)
+        alone = [job for job in jobs if job[0].startswith("e2e/") and job[0] != "e2e/crash"]
+        shared = [job for job in jobs if job[0].startswith("clients/")]
+        if alone or shared:
+            with Instance(CACHE, BUILD, self.env) as instance:
+                env = dict(self.env, **instance.client_env(), ATOLL_CHECK_QUICK="1" if self.options.quick else "")
+                for name, argv in alone:
+                    self.item(name, work(argv, env))
+                self.items([(name, work(argv, env)) for name, argv in shared])
+        # It kills roles, so it has an instance of its own.
+        crash_env = dict(self.env, ATOLL_CACHE=str(CACHE), ATOLL_BUILD=str(BUILD))
+        for name, argv in jobs:
+            if name == "e2e/crash":
+                self.item(name, work(argv, crash_env))
+        return None
 
-    def clients(self, env):
-        tiers = ["container"] if self.options.quick else ["container", "gvisor"]
-        if not self.runsc().exists():
-            tiers = ["container"]
+    @staticmethod
+    def client_python(version="2.63.0"):
+        return CACHE / "clients" / f"python-{version}" / "bin" / "python"
+
+    def client_jobs(self):
+        tiers = ["container"] if self.options.quick or not self.runsc().exists() else ["container", "gvisor"]
         python_versions = ["2.63.0"] if self.options.quick else ["2.45.1", "2.51.0", "2.63.0"]
         js_versions = ["2.51.0"] if self.options.quick else ["2.45.0", "2.51.0"]
         jobs = []
         for tier in tiers:
-            for version in python_versions:
-                python = CACHE / "clients" / f"python-{version}" / "bin" / "python"
-                jobs.append((f"clients/python-{version}/{tier}", [python, HERE / "clients" / "scenario.py", tier]))
-            for version in js_versions:
-                argv = ["node", HERE / "clients" / "scenario.mjs", CACHE / "clients" / f"js-{version}", tier]
-                jobs.append((f"clients/js-{version}/{tier}", argv))
+            jobs += [(f"clients/python-{v}/{tier}", [self.client_python(v), HERE / "clients" / "scenario.py", tier])
+                     for v in python_versions]
+            jobs += [(f"clients/js-{v}/{tier}", ["node", HERE / "clients" / "scenario.mjs", CACHE / "clients" / f"js-{v}", tier])
+                     for v in js_versions]
         jobs.append(("clients/cli", [sys.executable, HERE / "clients" / "cli.py", CACHE / "clients" / "cli"]))
-        with ThreadPoolExecutor(2) as pool:
-            for name, argv in jobs:
-                pool.submit(self.item, name, lambda log, argv=argv: outcome_of_lines(run(argv, 600, log, env), log))
+        return jobs
+
+    def cleanliness(self, footprint):
+        """Whatever was asked for with --only, what it left counts."""
+        if self.options.list:
+            return print("nothing left behind")
+        left = footprint.left_behind()
+        return self.report.add("nothing left behind", Outcome(passed=not left, failed=[f"left behind: {x}" for x in left]), 0)
 
     def all(self):
-        if self.prepare():
-            self.tidy()
+        from harness import Footprint
+        footprint = Footprint(MARK)
+        self.tidy()
+        if self.options.only != "tidy" and self.prepare():
             self.unit()
             self.end_to_end()
             self.fuzz()
+            self.cleanliness(footprint)
         if self.options.list:
             return 0
         total = self.report.total

@@ -23,11 +23,18 @@ def wait_for(condition, seconds, what):
     raise TimeoutError(f"{what}: not within {seconds} s")
 
 
+def uid_range():
+    """(first, count) of the host ids for a run's sandboxes: far above the product's, by the run's process id."""
+    slot = int(os.environ.get("ATOLL_CHECK_SLOT", os.getpid()))
+    count = 64 * 65536
+    return 1_400_000_000 + (slot % 512) * count, count
+
+
 class Instance:
     """with Instance(cache, build) as i: ... Leaves nothing behind."""
 
-    def __init__(self, cache, build):
-        self.cache, self.build = Path(cache), Path(build)
+    def __init__(self, cache, build, environment=None):
+        self.cache, self.build, self.environment = Path(cache), Path(build), environment
         self.process = None
 
     def __enter__(self):
@@ -40,10 +47,9 @@ class Instance:
             os.symlink(layer, self.root / "layers" / layer.name)
         shutil.copytree(self.cache / "templates", self.root / "templates")
         runsc = self.cache / "runtimes" / "runsc"
-        # Ranges of host ids that no other instance uses: by the process id, far above the product's.
-        first = 1_400_000_000 + (os.getpid() % 4096) * 65536 * 4
+        first, count = uid_range()
         self.options = ["--root", self.root, "--run-dir", self.run, "--port", "0", "--instance", self.folder.name[-8:].lower().replace("_", "x"),
-                        "--uid-first", first, "--uid-ranges", 64, "--agent", self.build / "src" / "atoll-agent",
+                        "--uid-first", first, "--uid-ranges", count // 65536, "--agent", self.build / "src" / "atoll-agent",
                         "--runsc", runsc if runsc.exists() else "/nonexistent"]
         try:
             self.atolld("bootstrap")
@@ -59,7 +65,7 @@ class Instance:
 
     def atolld(self, *arguments):
         argv = [str(a) for a in [self.build / "src" / "atolld", *self.options, *arguments]]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=self.environment)
         if done.returncode != 0:
             raise RuntimeError(f"{argv}: exit {done.returncode}: {done.stderr[-2000:]}")
         return done.stdout
@@ -67,7 +73,8 @@ class Instance:
     def start(self):
         argv = [str(a) for a in [self.build / "src" / "atolld", *self.options, "run"]]
         with open(self.folder / "atolld.log", "ab") as log:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                                            env=self.environment)
         self.wait_until_healthy()
 
     def wait_until_healthy(self):
@@ -124,53 +131,68 @@ class Instance:
 
 
 class Footprint:
-    """What tests must not leave on the machine."""
+    """What tests must not leave on the machine. Other Atolls, which come and go meanwhile, do not count."""
 
-    PROGRAMS = ("atolld", "atoll-agent", "crun", "runc", "runsc", "runsc-sandbox", "runsc-gofer", "exe")
-
-    @classmethod
-    def take(cls):
-        self = cls()
-        self.mounts = cls._mounts()
-        self.cgroups = cls._cgroups()
-        self.loops = cls._loops()
-        self.processes = cls._processes()
-        return self
+    def __init__(self, mark):
+        self.mark = mark.encode()
+        self.before = set(self.seen())
 
     @staticmethod
-    def _mounts():
-        return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    def mounts():
+        """The runtimes' own mounts are in private namespaces; one in this namespace is a leak."""
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            place = line.split()[4]
+            if "/atoll-" in place or "null-netns" in place:
+                yield f"mount {place}"
 
     @staticmethod
-    def _cgroups():
-        found = set()
-        for top, folders, _ in os.walk("/sys/fs/cgroup"):
-            found.update(os.path.join(top, f) for f in folders if f.startswith("atoll-"))
-        return found
-
-    @staticmethod
-    def _loops():
-        return {(p.parent.parent.name, p.read_text().strip()) for p in Path("/sys/block").glob("loop*/loop/backing_file")}
-
-    @classmethod
-    def _processes(cls):
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
+    def instances():
+        """Names of the instances that run now."""
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                name = (folder / "comm").read_text().strip()
-                stat = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+                words = file.read_bytes().split(b"\0")
             except OSError:
                 continue
-            if name.startswith(("atoll", "runsc", "crun")) and stat[0] not in "ZX":
-                found[(int(folder.name), stat[19])] = name
-        return found
+            if b"atolld" in words[0] and b"--instance" in words[:-1]:
+                yield words[words.index(b"--instance") + 1].decode()
+
+    @classmethod
+    def cgroups(cls):
+        known = {f"atoll-{name}" for name in cls.instances()} | {"atoll-main"}
+        for top, folders, _ in os.walk("/sys/fs/cgroup"):
+            folders[:] = [f for f in folders if f not in known]
+            for folder in folders:
+                if folder.startswith("atoll-"):
+                    yield f"cgroup {top}/{folder}"
+
+    @staticmethod
+    def loops():
+        for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+            try:
+                backing = file.read_text().strip()
+            except OSError:
+                continue
+            if "/atoll-" in backing:
+                yield f"loop device {file.parent.parent.name} of {backing}"
+
+    def processes(self):
+        first, count = uid_range()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                ours = self.mark in (folder / "environ").read_bytes() or first <= folder.stat().st_uid < first + count
+                if ours and state not in "ZX" and int(folder.name) not in (os.getpid(), os.getppid()):
+                    yield f"process {folder.name} {(folder / 'comm').read_text().strip()}"
+            except OSError:
+                continue
+
+    def seen(self):
+        names = [f"network namespace {p}" for p in Path("/run/netns").glob("*")] if os.path.isdir("/run/netns") else []
+        names += [f"folder {p}" for p in Path("/tmp").glob("atoll-check-*")]
+        return [*names, *self.mounts(), *self.cgroups(), *self.loops(), *self.processes()]
 
     def left_behind(self):
-        def left():
-            return (sorted(f"mount {m}" for m in self._mounts() - self.mounts) +
-                    sorted(f"cgroup {c}" for c in self._cgroups() - self.cgroups) +
-                    sorted(f"loop device {l}" for l in self._loops() - self.loops) +
-                    sorted(f"process {p}" for k, p in self._processes().items() if k not in self.processes))
+        left = lambda: sorted(set(self.seen()) - self.before)
         try:
             wait_for(lambda: not left(), 10, "cleanliness")
         except TimeoutError:
