@@ -38,9 +38,9 @@ class Wire:
 
     def read_head(self):
         while (end := self.pending.find(b"\r\n\r\n")) < 0:
-            self.fill()
             if len(self.pending) > HEAD_BYTES_MAX:
                 raise OSError("a reply's head of more than 64 KiB")
+            self.fill()
         head, self.pending = self.pending[:end].decode("latin-1"), self.pending[end + 4:]
         first, *rest = head.split("\r\n")
         fields = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in rest)}
