@@ -38,8 +38,10 @@ Task<Result<T>> within(Millis limit, std::string what, Task<Result<T>> work) {
   auto working = detail::attempt(std::move(work), made);
   auto waiting = timer.async_wait(asio::use_awaitable);
   const auto first = co_await (std::move(working) || std::move(waiting));
-  if (made.outcome) co_return std::move(*made.outcome);
-  if (first.index() == 0 && made.thrown) std::rethrow_exception(made.thrown);
+  // An error that came of the cancelling would hide why.
+  const bool in_time = first.index() == 0;
+  if (made.outcome && (in_time || made.outcome->ok())) co_return std::move(*made.outcome);
+  if (in_time && made.thrown) std::rethrow_exception(made.thrown);
   co_return make_error(Errc::deadline, what + ": no answer within " + std::to_string(limit.count()) + " ms");
 }
 

@@ -74,7 +74,8 @@ TEST(Wakeup, ALoopThatEndsTakesItsWaitersWithIt) {
 
 Task<Result<int>> quick() { co_return 7; }
 Task<Result<int>> slow() {
-  co_await sleep_for(Millis(60'000));
+  const bool cancelled = co_await sleep_for(Millis(60'000));
+  if (cancelled) co_return make_error(Errc::internal, "cancelled");
   co_return 8;
 }
 Task<Result<int>> broken() {
