@@ -51,7 +51,8 @@ TEST(Backoff, DoublesToFiveSecondsAndForgetsAfterAHealthyLife) {
 
 TEST(Options, ARoleGetsWhatTheSupervisorGot) {
   int status = -1;
-  const auto call = parse({"--root", "/tmp/r", "--run", "/tmp/u", "--port", "0", "--instance", "t1", "run"}, status);
+  const auto call =
+      parse({"--root", "/tmp/r", "--run", "/tmp/u", "--port", "0", "--instance", "t1", "run"}, status);
   ASSERT_TRUE(call);
   EXPECT_EQ(call->action, Action::run);
   std::vector<std::string> words{"role", "edge", "--parent", "7"};
@@ -97,7 +98,7 @@ TEST(Folders, BelongToTheRoleThatUsesThem) {
   ASSERT_TRUE(prepare_folders(config).ok());
   ASSERT_TRUE(prepare_folders(config).ok());  // and again on what is there
   const auto expect = [](const std::string& path, uid_t owner, mode_t mode) {
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(::stat(path.c_str(), &info), 0) << path;
     EXPECT_EQ(info.st_uid, owner) << path;
     EXPECT_EQ(info.st_mode & 07777, mode) << path;
@@ -122,9 +123,10 @@ TEST(Privileges, ARoleWithoutPowerCannotTakeItBack) {
     if (!status.ok()) ::_exit(1);
     const auto text = read_file("/proc/thread-self/status", 64 * 1024);
     if (!text.ok()) ::_exit(2);
-    for (const char* line : {"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000",
-                             "CapInh:\t0000000000000000", "NoNewPrivs:\t1", "Uid:\t64999\t64999\t64999\t64999",
-                             "Gid:\t64999\t64999\t64999\t64999", "Groups:\t \n"})
+    for (const char* line :
+         {"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000",
+          "CapInh:\t0000000000000000", "NoNewPrivs:\t1", "Uid:\t64999\t64999\t64999\t64999",
+          "Gid:\t64999\t64999\t64999\t64999", "Groups:\t \n"})
       if (text->find(line) == std::string::npos) {
         dprintf(2, "missing: %s\n", line);
         ::_exit(3);

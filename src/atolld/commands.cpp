@@ -1,11 +1,10 @@
 #include "atolld/commands.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <fcntl.h>
 
 #include <cstdio>
 
@@ -41,22 +40,26 @@ Result<std::string> key_as_api(const Config& config) {
     if (!become.ok()) ::_exit(fail(become.error()));
     const auto key = control::bootstrap_default_project(config);
     if (!key.ok()) ::_exit(fail(key.error()));
-    const bool written = ::write(write_end.get(), key->data(), key->size()) == static_cast<ssize_t>(key->size());
+    const bool written =
+        ::write(write_end.get(), key->data(), key->size()) == static_cast<ssize_t>(key->size());
     ::_exit(written ? 0 : 1);
   }
   write_end.reset();
   std::string key;
   char buffer[256];
-  for (ssize_t n; (n = ::read(read_end.get(), buffer, sizeof buffer)) > 0;) key.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = ::read(read_end.get(), buffer, sizeof buffer)) > 0;)
+    key.append(buffer, static_cast<std::size_t>(n));
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (status != 0) return make_error(Errc::internal, "bootstrap failed as user " + std::to_string(config.api_uid));
+  if (status != 0)
+    return make_error(Errc::internal, "bootstrap failed as user " + std::to_string(config.api_uid));
   return key;
 }
 
 Result<bool> make_credentials(const Config& config) {
-  if (::geteuid() != 0) return make_error(Errc::denied, "atolld bootstrap needs root: credentials.json is root's");
+  if (::geteuid() != 0)
+    return make_error(Errc::denied, "atolld bootstrap needs root: credentials.json is root's");
   CHECK_OK(prepare_folders(config));
   TRY(std::string key, key_as_api(config));
   if (key.empty()) return false;
@@ -83,8 +86,10 @@ int bootstrap(const Config& config) {
   const auto made = make_credentials(config);
   if (!made.ok()) return fail(made.error());
   const std::string path = config.paths.credentials_file();
-  if (*made) std::printf("project default made, its key is in %s\n", path.c_str());
-  else std::printf("there is a project already; its key, if kept, is in %s\n", path.c_str());
+  if (*made)
+    std::printf("project default made, its key is in %s\n", path.c_str());
+  else
+    std::printf("there is a project already; its key, if kept, is in %s\n", path.c_str());
   return 0;
 }
 
@@ -98,10 +103,14 @@ int atolld_main(int argc, char** argv) {
   const std::string name = call->action == Action::role ? call->role : "supervisor";
   log_configure(name, call->verbose ? Level::debug : Level::info);
   switch (call->action) {
-    case Action::run: return Supervisor(call->config, call->config_arguments).run();
-    case Action::role: return run_role(*call);
-    case Action::bootstrap: return bootstrap(call->config);
-    case Action::probe: return node::run_probe(call->config);
+    case Action::run:
+      return Supervisor(call->config, call->config_arguments).run();
+    case Action::role:
+      return run_role(*call);
+    case Action::bootstrap:
+      return bootstrap(call->config);
+    case Action::probe:
+      return node::run_probe(call->config);
   }
   return 2;
 }

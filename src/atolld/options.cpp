@@ -9,7 +9,8 @@ void add_options(CLI::App& app, Config& c, Invocation& call) {
   app.add_option("--root", c.paths.root, "Folder of all that is kept")->capture_default_str();
   app.add_option("--run,--run-dir", c.paths.run, "Folder of sockets and pid files")->capture_default_str();
   app.add_option("--listen", c.listen_host, "Address that clients connect to")->capture_default_str();
-  app.add_option("--port", c.listen_port, "Port that clients connect to; 0 = any free one")->capture_default_str();
+  app.add_option("--port", c.listen_port, "Port that clients connect to; 0 = any free one")
+      ->capture_default_str();
   app.add_option("--api-uid", c.api_uid, "User of the api role")->capture_default_str();
   app.add_option("--edge-uid", c.edge_uid, "User of the edge role")->capture_default_str();
   app.add_option("--uid-first", c.uid_first, "First host id for sandboxes")->capture_default_str();
@@ -27,11 +28,18 @@ void add_options(CLI::App& app, Config& c, Invocation& call) {
 }
 
 std::vector<std::string> arguments_of(const Config& c, bool verbose) {
-  std::vector<std::string> out{"--root", c.paths.root, "--run-dir", c.paths.run, "--listen", c.listen_host,
-                               "--port", std::to_string(c.listen_port), "--api-uid", std::to_string(c.api_uid),
-                               "--edge-uid", std::to_string(c.edge_uid), "--uid-first", std::to_string(c.uid_first),
-                               "--uid-ranges", std::to_string(c.uid_ranges), "--instance", c.instance,
-                               "--agent", c.agent_path, "--crun", c.crun_path, "--runc", c.runc_path};
+  std::vector<std::string> out{"--root",       c.paths.root,
+                               "--run-dir",    c.paths.run,
+                               "--listen",     c.listen_host,
+                               "--port",       std::to_string(c.listen_port),
+                               "--api-uid",    std::to_string(c.api_uid),
+                               "--edge-uid",   std::to_string(c.edge_uid),
+                               "--uid-first",  std::to_string(c.uid_first),
+                               "--uid-ranges", std::to_string(c.uid_ranges),
+                               "--instance",   c.instance,
+                               "--agent",      c.agent_path,
+                               "--crun",       c.crun_path,
+                               "--runc",       c.runc_path};
   if (!c.runsc_path.empty()) out.insert(out.end(), {"--runsc", c.runsc_path});
   if (verbose) out.push_back("--verbose");
   return out;
@@ -44,8 +52,9 @@ std::string problem_with(const Config& c) {
   if (c.paths.run.size() > 80) return "--run-dir: at most 80 bytes, because sockets lie in it";
   if (c.api_uid == 0 || c.edge_uid == 0 || c.api_uid == c.edge_uid)
     return "--api-uid and --edge-uid must differ, and neither may be 0: the roles are kept apart by them";
-  const bool named = !c.instance.empty() && c.instance.size() <= 32 &&
-                     c.instance.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+  const bool named =
+      !c.instance.empty() && c.instance.size() <= 32 &&
+      c.instance.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
   if (!named) return "--instance: 1 to 32 of [a-z0-9-]";
   if (c.uid_first < 65536 || c.uid_first + static_cast<std::uint64_t>(c.uid_ranges) * 65536 > 0xfffffffeull)
     return "--uid-first and --uid-ranges: ids from 65536 to 4294967294 only";
@@ -62,9 +71,12 @@ std::optional<Invocation> parse_command_line(int argc, char** argv, int& exit_st
   add_options(app, call.config, call);
   auto* run = app.add_subcommand("run", "Start all roles and keep them running");
   auto* role = app.add_subcommand("role", "Be one role; the supervisor starts it so");
-  role->add_option("name", call.role, "node, api or edge")->required()->check(CLI::IsMember({"node", "api", "edge"}));
+  role->add_option("name", call.role, "node, api or edge")
+      ->required()
+      ->check(CLI::IsMember({"node", "api", "edge"}));
   role->add_option("--parent", call.parent, "Pid of the supervisor");
-  auto* bootstrap = app.add_subcommand("bootstrap", "Make the first project and its key, in credentials.json");
+  auto* bootstrap =
+      app.add_subcommand("bootstrap", "Make the first project and its key, in credentials.json");
   app.add_subcommand("probe", "Try which tiers work here, as JSON");
   try {
     app.parse(argc, argv);
@@ -77,8 +89,10 @@ std::optional<Invocation> parse_command_line(int argc, char** argv, int& exit_st
     exit_status = 2;
     return std::nullopt;
   }
-  call.action = run->parsed() ? Action::run : role->parsed() ? Action::role
-                : bootstrap->parsed() ? Action::bootstrap : Action::probe;
+  call.action = run->parsed()         ? Action::run
+                : role->parsed()      ? Action::role
+                : bootstrap->parsed() ? Action::bootstrap
+                                      : Action::probe;
   call.config_arguments = arguments_of(call.config, call.verbose);
   return call;
 }

@@ -12,8 +12,8 @@ enum class Action { run, role, bootstrap, probe };
 struct Invocation {
   Action action = Action::run;
   Config config;
-  std::string role;             // of Action::role
-  int parent = 0;               // the supervisor's pid; 0 = none
+  std::string role;  // of Action::role
+  int parent = 0;    // the supervisor's pid; 0 = none
   bool verbose = false;
   std::vector<std::string> config_arguments;  // as options, for the roles' command lines
 };

@@ -47,7 +47,8 @@ Status Supervisor::lock() {
 
 Status Supervisor::prepare() {
   if (::geteuid() != 0)
-    return make_error(Errc::denied, "atolld run needs root: it mounts, makes cgroups, and gives each role its own user");
+    return make_error(Errc::denied,
+                      "atolld run needs root: it mounts, makes cgroups, and gives each role its own user");
   CHECK_OK(prepare_folders(config_));
   CHECK_OK(lock());
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) return os_error("PR_SET_CHILD_SUBREAPER", "");
@@ -55,7 +56,8 @@ Status Supervisor::prepare() {
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return os_error("sigprocmask", "");
   // The lock is on the open file, so the pid is written through it, not by a rename.
   const auto self = identify(::getpid());
-  const std::string text = std::to_string(::getpid()) + " " + std::to_string(self.ok() ? self->start_time : 0) + "\n";
+  const std::string text =
+      std::to_string(::getpid()) + " " + std::to_string(self.ok() ? self->start_time : 0) + "\n";
   if (::ftruncate(lock_.get(), 0) != 0 || ::pwrite(lock_.get(), text.data(), text.size(), 0) < 0)
     return os_error("write", config_.paths.pid_file("atolld"));
   return ok();
@@ -87,7 +89,8 @@ Supervisor::Time Supervisor::next_start() const {
 
 int Supervisor::wait_signal(Time until) {
   const auto left = std::max<std::chrono::nanoseconds>(0ns, until - std::chrono::steady_clock::now());
-  const timespec timeout{static_cast<time_t>(left.count() / 1'000'000'000), static_cast<long>(left.count() % 1'000'000'000)};
+  const timespec timeout{static_cast<time_t>(left.count() / 1'000'000'000),
+                         static_cast<long>(left.count() % 1'000'000'000)};
   const sigset_t set = watched_signals();
   return ::sigtimedwait(&set, nullptr, &timeout);
 }
@@ -131,7 +134,8 @@ Status Supervisor::start(Role& role, Time now) {
 void Supervisor::write_pid(const std::string& name, pid_t pid) {
   const auto process = identify(pid);
   const std::uint64_t start = process.ok() ? process->start_time : 0;
-  const auto written = write_file_atomic(config_.paths.pid_file(name), std::to_string(pid) + " " + std::to_string(start) + "\n", 0644);
+  const auto written = write_file_atomic(config_.paths.pid_file(name),
+                                         std::to_string(pid) + " " + std::to_string(start) + "\n", 0644);
   if (!written.ok()) log_warn("pid file", {{"error", written.error().message}});
 }
 
@@ -143,6 +147,10 @@ void Supervisor::reap(Time now) {
     for (Role& role : roles_) {
       if (role.pid != pid) continue;
       role.pid = 0;
+      if (stopping_) {
+        log_info("role stopped", {{"role", role.name}, {"how", how(status)}});
+        continue;
+      }
       role.start_at = role.backoff.died(now);
       const auto pause = std::chrono::duration_cast<std::chrono::milliseconds>(role.start_at - now);
       log_warn("role ended", {{"role", role.name}, {"how", how(status)}, {"startsAgainInMs", pause.count()}});
@@ -170,6 +178,7 @@ void Supervisor::stop_role(Role& role, int signal, std::chrono::milliseconds at_
 }
 
 void Supervisor::stop_all(bool end_sandboxes) {
+  stopping_ = true;
   for (auto role = roles_.rbegin(); role != roles_.rend(); ++role) {
     const bool ends = end_sandboxes && role->name == "node";
     stop_role(*role, ends ? SIGUSR1 : SIGTERM, ends ? kEndSandboxesWait : kStopWait);

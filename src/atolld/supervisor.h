@@ -53,6 +53,7 @@ class Supervisor {
   std::vector<std::string> arguments_;
   std::vector<Role> roles_;  // in order of starting
   UniqueFd lock_;
+  bool stopping_ = false;
 };
 
 }  // namespace atl::atolld

@@ -59,7 +59,8 @@ class AsyncLock {
 
   // Errc::exhausted when too many wait already, Errc::deadline when the turn did not come in time.
   Task<Result<Guard>> acquire(Millis at_most) {
-    if (waiting_ >= kWaitersMax) co_return make_error(Errc::exhausted, "32 changes of this sandbox wait already");
+    if (waiting_ >= kWaitersMax)
+      co_return make_error(Errc::exhausted, "32 changes of this sandbox wait already");
     const auto until = std::chrono::steady_clock::now() + at_most;
     ++waiting_;
     const std::uint64_t ticket = next_ticket_++;

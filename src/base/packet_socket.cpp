@@ -110,10 +110,11 @@ Result<UnixListener> UnixListener::open(asio::any_io_executor executor, const st
                                         unsigned mode) {
   TRY(sockaddr_un address, address_of(path));
   TRY(UniqueFd fd, new_socket(type));
-  struct stat info {};
+  struct stat info{};
   if (::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) ::unlink(path.c_str());
   // Nobody can connect before listen, so the mode is set in between.
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return os_error("bind", path);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+    return os_error("bind", path);
   if (::chmod(path.c_str(), mode) != 0) return os_error("chmod", path);
   if (::listen(fd.get(), 64) != 0) return os_error("listen", path);
   return UnixListener(executor, fd.release());

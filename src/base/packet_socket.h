@@ -24,7 +24,8 @@ Result<Peer> peer_of(int fd);
 class UnixListener {
  public:
   // Replaces a socket left at `path` by an earlier run; `mode` holds before the first connect.
-  static Result<UnixListener> open(asio::any_io_executor executor, const std::string& path, int type, unsigned mode);
+  static Result<UnixListener> open(asio::any_io_executor executor, const std::string& path, int type,
+                                   unsigned mode);
   // The next connection, non-blocking. An error means that the listener is closed or broken.
   Task<Result<UniqueFd>> accept();
   void close();

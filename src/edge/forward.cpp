@@ -19,8 +19,8 @@ std::string lower(std::string_view text) {
 
 bool is_hop_by_hop(std::string_view lower_name) {
   for (const std::string_view name :
-       {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-        "transfer-encoding", "upgrade", "content-length", "host", "expect", "http2-settings"})
+       {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
+        "trailer", "transfer-encoding", "upgrade", "content-length", "host", "expect", "http2-settings"})
     if (lower_name == name) return true;
   return false;
 }
@@ -158,7 +158,8 @@ class Tunnel final : public rpc::ByteStream {
 // The client may go while `upstream` is still alive, never after.
 class CancelWhenGone {
  public:
-  CancelWhenGone(rpc::Exchange& exchange, rpc::ClientExchange& upstream) : upstream_(std::make_shared<rpc::ClientExchange*>(&upstream)) {
+  CancelWhenGone(rpc::Exchange& exchange, rpc::ClientExchange& upstream)
+      : upstream_(std::make_shared<rpc::ClientExchange*>(&upstream)) {
     exchange.on_gone([upstream = upstream_] {
       if (*upstream) (*upstream)->cancel();
     });
@@ -189,8 +190,10 @@ Task<Forwarded> forward(rpc::Exchange& exchange, rpc::ClientExchange& upstream, 
     co_return failed;
   }
   Pump pump{exchange, upstream, std::move(options), {}};
-  if (exchange.has_body()) co_await (upload(pump) || download(pump));
-  else co_await download(pump);
+  if (exchange.has_body())
+    co_await (upload(pump) || download(pump));
+  else
+    co_await download(pump);
   co_return std::move(pump.result);
 }
 

@@ -16,7 +16,7 @@ struct ForwardOptions {
 
 struct Forwarded {
   Status status = ok();
-  bool reply_started = false;     // else the caller still owes the client an answer
+  bool reply_started = false;  // else the caller still owes the client an answer
   bool request_too_large = false;
   bool request_too_slow = false;
 };

@@ -15,7 +15,9 @@ struct NodeLink::Connection {
   }
 };
 
-void NodeLink::start(ChannelRegistry& registry) { spawn(executor_, "channels.sock", keep(registry)); }
+void NodeLink::start(ChannelRegistry& registry) {
+  spawn(executor_, "channels.sock", keep(registry));
+}
 
 void NodeLink::stop() {
   stopped_ = true;

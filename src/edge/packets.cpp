@@ -26,10 +26,14 @@ Result<NodePacket> parse_node_packet(std::string_view text) {
   TRY(std::string type, reader.string("type", 32));
   NodePacket out;
   if (type == "synced") return out;
-  if (type == "channel") out.type = NodePacket::Type::channel;
-  else if (type == "gone") out.type = NodePacket::Type::gone;
-  else if (type == "sandbox") out.type = NodePacket::Type::sandbox;
-  else return make_error(Errc::invalid, "type: sandbox, synced, channel or gone expected");
+  if (type == "channel")
+    out.type = NodePacket::Type::channel;
+  else if (type == "gone")
+    out.type = NodePacket::Type::gone;
+  else if (type == "sandbox")
+    out.type = NodePacket::Type::sandbox;
+  else
+    return make_error(Errc::invalid, "type: sandbox, synced, channel or gone expected");
   TRY(out.id, id_of(reader));
   if (out.type != NodePacket::Type::sandbox) return out;
   TRY(out.boot_token, reader.string("bootToken", 64));
@@ -40,8 +44,12 @@ Result<NodePacket> parse_node_packet(std::string_view text) {
   return out;
 }
 
-std::string ready_packet(const std::string& id) { return of("ready", id); }
-std::string lost_packet(const std::string& id) { return of("lost", id); }
+std::string ready_packet(const std::string& id) {
+  return of("ready", id);
+}
+std::string lost_packet(const std::string& id) {
+  return of("lost", id);
+}
 std::string refused_packet(const std::string& id, const std::string& reason) {
   return json::serialize(json::object{{"type", "refused"}, {"id", id}, {"reason", reason}});
 }

@@ -19,13 +19,15 @@ SandboxError error_of(int status, std::string_view message, const std::string& i
 
 // Says so where nobody will answer any more: the reply was cut.
 void log_cut(const Forwarded& done, std::string_view where, const std::string& id) {
-  if (!done.status.ok()) log_debug("stream ended early", {{"to", where}, {"sandbox", id}, {"error", done.status.error().message}});
+  if (!done.status.ok())
+    log_debug("stream ended early", {{"to", where}, {"sandbox", id}, {"error", done.status.error().message}});
 }
 
 Task<Result<rpc::ReplyHead>> head_within(rpc::ClientExchange& exchange, Millis at_most) {
   auto outcome = co_await (exchange.head() || sleep_for(at_most));
   if (outcome.index() == 0) co_return std::get<0>(std::move(outcome));
-  co_return make_error(Errc::deadline, "no answer of the agent within " + std::to_string(at_most.count()) + " ms");
+  co_return make_error(Errc::deadline,
+                       "no answer of the agent within " + std::to_string(at_most.count()) + " ms");
 }
 
 }  // namespace
@@ -33,13 +35,16 @@ Task<Result<rpc::ReplyHead>> head_within(rpc::ClientExchange& exchange, Millis a
 Task<void> Proxy::handle(rpc::Exchange& exchange) {
   Route where = route(exchange.request());
   switch (where.kind) {
-    case Route::Kind::rest: co_await to_api(exchange); break;
+    case Route::Kind::rest:
+      co_await to_api(exchange);
+      break;
     case Route::Kind::refused: {
       SandboxError error = error_of(where.status, where.message, where.id);
       co_await reply_sandbox_error(exchange, std::move(error));
       break;
     }
-    default: co_await to_sandbox(exchange, std::move(where));
+    default:
+      co_await to_sandbox(exchange, std::move(where));
   }
 }
 
@@ -49,7 +54,8 @@ Task<void> Proxy::to_api(rpc::Exchange& exchange) {
     co_await reply_preflight(exchange);
     co_return;
   }
-  const std::string too_large = "the body is larger than " + std::to_string(limits::rest_body_bytes_max) + " bytes, the limit";
+  const std::string too_large =
+      "the body is larger than " + std::to_string(limits::rest_body_bytes_max) + " bytes, the limit";
   if (request.content_length && *request.content_length > limits::rest_body_bytes_max) {
     co_await reply_rest_error(exchange, 413, too_large);
     co_return;
@@ -77,12 +83,14 @@ Task<void> Proxy::to_api(rpc::Exchange& exchange) {
     co_return;
   }
   log_warn("the api did not answer", {{"error", done.status.ok() ? "" : done.status.error().message}});
-  co_await reply_rest_error(exchange, 503, "the api role is not there now; it is started again, try in a second", 1);
+  co_await reply_rest_error(exchange, 503,
+                            "the api role is not there now; it is started again, try in a second", 1);
 }
 
 Task<std::shared_ptr<LiveSandbox>> Proxy::sandbox_of(rpc::Exchange& exchange, Route where) {
   if (!co_await registry_.wait_synced(kSyncWait)) {
-    co_await reply_rest_error(exchange, 503, "the edge does not know the node's sandboxes yet; try in a second", 1);
+    co_await reply_rest_error(exchange, 503,
+                              "the edge does not know the node's sandboxes yet; try in a second", 1);
     co_return nullptr;
   }
   std::shared_ptr<LiveSandbox> found;
@@ -116,8 +124,10 @@ Task<void> Proxy::to_sandbox(rpc::Exchange& exchange, Route where) {
   const std::uint16_t port = where.port;
   auto sandbox = co_await sandbox_of(exchange, std::move(where));
   if (!sandbox) co_return;
-  if (agents) co_await to_agent(exchange, std::move(sandbox));
-  else co_await to_port(exchange, std::move(sandbox), port);
+  if (agents)
+    co_await to_agent(exchange, std::move(sandbox));
+  else
+    co_await to_port(exchange, std::move(sandbox), port);
 }
 
 Task<void> Proxy::to_agent(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> sandbox) {
@@ -146,7 +156,8 @@ Task<void> Proxy::to_agent(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox>
   co_await reply_sandbox_error(exchange, std::move(error));
 }
 
-Task<Result<std::unique_ptr<rpc::ClientExchange>>> Proxy::dial(std::shared_ptr<LiveSandbox> sandbox, std::uint16_t port) {
+Task<Result<std::unique_ptr<rpc::ClientExchange>>> Proxy::dial(std::shared_ptr<LiveSandbox> sandbox,
+                                                               std::uint16_t port) {
   for (int attempt = 1;; ++attempt) {
     const auto channel = co_await registry_.wait_channel(sandbox, kChannelWait);
     if (!channel) co_return make_error(Errc::unavailable, "no channel");
@@ -167,8 +178,9 @@ Task<void> Proxy::to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> 
   const rpc::RequestHead& request = exchange.request();
   if (!sandbox->traffic_token.empty() &&
       !equal_constant_time(request.headers.get_or(kTrafficToken, ""), sandbox->traffic_token)) {
-    SandboxError error = error_of(403, "the sandbox's ports need the header e2b-traffic-access-token with its traffic token",
-                                  sandbox->id, port);
+    SandboxError error =
+        error_of(403, "the sandbox's ports need the header e2b-traffic-access-token with its traffic token",
+                 sandbox->id, port);
     co_await reply_sandbox_error(exchange, std::move(error));
     co_return;
   }

@@ -11,9 +11,9 @@ namespace atl::edge {
 // One client request from its head to its end: routing, checks, forwarding.
 class Proxy {
  public:
-  static constexpr Millis kSyncWait{5000};      // for the node's list after the edge's start
-  static constexpr Millis kChannelWait{3000};   // for an agent that dials again
-  static constexpr int kDialTries = 5;          // of a user's port, 100 to 400 ms apart
+  static constexpr Millis kSyncWait{5000};     // for the node's list after the edge's start
+  static constexpr Millis kChannelWait{3000};  // for an agent that dials again
+  static constexpr int kDialTries = 5;         // of a user's port, 100 to 400 ms apart
   static constexpr Millis kDialDeadline{10'000};
   // A body that stands still. Input streams of commands (StreamInput) may rest as long as they like.
   static constexpr Millis kRestBodyIdle{10'000}, kFileBodyIdle{300'000};
@@ -28,7 +28,8 @@ class Proxy {
   Task<void> to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> sandbox, std::uint16_t port);
   // nullptr: the client has its answer already.
   Task<std::shared_ptr<LiveSandbox>> sandbox_of(rpc::Exchange& exchange, Route where);
-  Task<Result<std::unique_ptr<rpc::ClientExchange>>> dial(std::shared_ptr<LiveSandbox> sandbox, std::uint16_t port);
+  Task<Result<std::unique_ptr<rpc::ClientExchange>>> dial(std::shared_ptr<LiveSandbox> sandbox,
+                                                          std::uint16_t port);
 
   ChannelRegistry& registry_;
   rpc::Client& api_;

@@ -17,7 +17,8 @@ const std::string kBoot(64, 'b');
 
 std::pair<UniqueFd, UniqueFd> socket_pair() {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) throw std::runtime_error("socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
+    throw std::runtime_error("socketpair");
   return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
@@ -65,7 +66,8 @@ struct FakeAgent {
       if (!n.ok() || *n == 0) co_return;
       head.append(buffer, *n);
     }
-    std::string reply = "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(head.size()) + "\r\n\r\n" + head;
+    std::string reply =
+        "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(head.size()) + "\r\n\r\n" + head;
     (void)co_await stream.write(reply);
     (void)co_await stream.finish();
   }
@@ -89,7 +91,8 @@ struct ProxyTest : ::testing::Test {
       io.get_executor(), clock, [this](std::string packet) { said.push_back(std::move(packet)); });
   NoApi api;
   Proxy proxy{*registry, api};
-  rpc::Http1Server server{io.get_executor(), rpc::Http1Limits{}, [this](rpc::Exchange& e) { return proxy.handle(e); }};
+  rpc::Http1Server server{io.get_executor(), rpc::Http1Limits{},
+                          [this](rpc::Exchange& e) { return proxy.handle(e); }};
   std::uint16_t port = *server.listen_tcp("127.0.0.1", 0);
 
   ~ProxyTest() override {
@@ -148,11 +151,14 @@ struct ProxyTest : ::testing::Test {
     head.target = std::move(target);
     head.authority = "127.0.0.1";
     for (auto& [name, value] : fields) {
-      if (name == "host") head.authority = value;
-      else head.headers.add(name, value);
+      if (name == "host")
+        head.authority = value;
+      else
+        head.headers.add(name, value);
     }
     std::optional<Result<rpc::Reply>> reply;
-    asio::co_spawn(io, keep(rpc::call(*client, std::move(head), std::move(body), 1 << 20, Millis(8000)), reply),
+    asio::co_spawn(io,
+                   keep(rpc::call(*client, std::move(head), std::move(body), 1 << 20, Millis(8000)), reply),
                    [](std::exception_ptr) {});
     until([&] { return reply.has_value(); });
     if (!reply || !reply->ok()) {
@@ -181,7 +187,9 @@ TEST_F(ProxyTest, AnUnknownSandboxIs502WithTheWordsThatClientsLookFor) {
 
 TEST_F(ProxyTest, ABrowserGetsAPageAndNothingOfItsOwnInIt) {
   know(sandbox("isb"));
-  const auto reply = get("/<script>", {{"host", "3000-iother.example.com"}, {"accept", "text/html"}, {"sec-fetch-mode", "navigate"}});
+  const auto reply =
+      get("/<script>",
+          {{"host", "3000-iother.example.com"}, {"accept", "text/html"}, {"sec-fetch-mode", "navigate"}});
   EXPECT_EQ(reply.head.status, 502);
   EXPECT_TRUE(reply.head.headers.get_or("content-type", "").starts_with("text/html"));
   EXPECT_EQ(reply.body.find("<script>"), std::string::npos);
@@ -194,8 +202,9 @@ TEST_F(ProxyTest, ForwardsToAnAgentThatHasProvedItself) {
   ASSERT_TRUE(until([&] { return !said.empty(); }));
   EXPECT_EQ(said.front(), ready_packet("isb"));
   EXPECT_EQ(get("/health", {kId}).head.status, 204);
-  const auto echo = get("/files?path=%2Fa%20b", {kId, {"X-Access-Token", "access"}, {"X-Atoll-Client", "forged"}, {"TE", "x"}},
-                        "POST", "the body");
+  const auto echo =
+      get("/files?path=%2Fa%20b",
+          {kId, {"X-Access-Token", "access"}, {"X-Atoll-Client", "forged"}, {"TE", "x"}}, "POST", "the body");
   EXPECT_EQ(echo.head.status, 200);
   EXPECT_TRUE(echo.body.starts_with("POST /files?path=%2Fa%20b\n"));
   EXPECT_TRUE(echo.body.ends_with("the body"));
@@ -217,10 +226,13 @@ TEST_F(ProxyTest, ALatePrefaceIsRefused) {
   rpc::Socket socket = socket_of(io, std::move(ours));
   ASSERT_EQ(::send(agents.get(), kBoot.data(), 63, 0), 63);
   std::optional<Errc> code;
-  asio::co_spawn(io, [](rpc::Socket& s, std::optional<Errc>& out) -> Task<void> {
-    const auto status = co_await check_preface(s, kBoot, Millis(30));
-    if (!status.ok()) out = status.error().code;
-  }(socket, code), [](std::exception_ptr) {});
+  asio::co_spawn(
+      io,
+      [](rpc::Socket& s, std::optional<Errc>& out) -> Task<void> {
+        const auto status = co_await check_preface(s, kBoot, Millis(30));
+        if (!status.ok()) out = status.error().code;
+      }(socket, code),
+      [](std::exception_ptr) {});
   until([&] { return code.has_value(); });
   EXPECT_EQ(code, Errc::deadline);
 }
@@ -244,7 +256,9 @@ TEST_F(ProxyTest, AUsersPortSeesTheMaskedHostAndNoTrafficToken) {
   dial("isb", kBoot);
   ASSERT_TRUE(until([&] { return !said.empty(); }));
   EXPECT_EQ(get("/", {kId, {"E2b-Sandbox-Port", "8080"}}).head.status, 403);
-  EXPECT_EQ(get("/", {kId, {"E2b-Sandbox-Port", "8080"}, {"e2b-traffic-access-token", "traffiC"}}).head.status, 403);
+  EXPECT_EQ(
+      get("/", {kId, {"E2b-Sandbox-Port", "8080"}, {"e2b-traffic-access-token", "traffiC"}}).head.status,
+      403);
   const auto seen = get("/x?y", {{"host", "8080-isb.example.com"}, {"e2b-traffic-access-token", "traffic"}});
   EXPECT_EQ(seen.head.status, 200);
   EXPECT_TRUE(seen.body.starts_with("GET /x?y HTTP/1.1\r\n"));
@@ -271,7 +285,8 @@ TEST_F(ProxyTest, FindsTheSandboxOfASignedUrl) {
 TEST(Signature, IsE2bs) {
   // A vector that clients of E2B compute.
   const SignedRequest asked{"", "hello.txt", "read", "user", ""};
-  EXPECT_EQ(sign(asked, "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0"), "v1_gUtH/s9YCJWgCizjfUxuWfhFE4QSydOWEIIvfLwDr6E");
+  EXPECT_EQ(sign(asked, "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0"),
+            "v1_gUtH/s9YCJWgCizjfUxuWfhFE4QSydOWEIIvfLwDr6E");
 }
 
 TEST_F(ProxyTest, SignatureLookUpsAreBounded) {
@@ -314,8 +329,10 @@ TEST_F(ProxyTest, ANewListForgetsWhatEndedMeanwhileAndKeepsChannels) {
 
 TEST(NodePacketTest, RefusesWhatIsNotOneOfFour) {
   EXPECT_EQ(parse_node_packet(R"({"type":"synced"})")->type, NodePacket::Type::synced);
-  for (const char* bad : {"", "{}", R"({"type":"channel"})", R"({"type":"gone","id":"a-b"})", R"({"type":"ready","id":"a"})",
-                          R"({"type":"sandbox","id":"a","bootToken":"short","accessToken":"","trafficToken":"","maskRequestHost":""})"})
+  for (
+      const char* bad :
+      {"", "{}", R"({"type":"channel"})", R"({"type":"gone","id":"a-b"})", R"({"type":"ready","id":"a"})",
+       R"({"type":"sandbox","id":"a","bootToken":"short","accessToken":"","trafficToken":"","maskRequestHost":""})"})
     EXPECT_FALSE(parse_node_packet(bad).ok()) << bad;
 }
 

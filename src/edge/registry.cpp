@@ -49,14 +49,20 @@ ChannelRegistry::~ChannelRegistry() {
     if (sandbox->channel) sandbox->channel->close();
 }
 
-void ChannelRegistry::on_node_connected() { ++sync_; }
+void ChannelRegistry::on_node_connected() {
+  ++sync_;
+}
 // What is known stays: a restart of the node must not cut a running command.
 void ChannelRegistry::on_node_lost() {}
 
 void ChannelRegistry::on_packet(NodePacket packet, UniqueFd fd) {
   switch (packet.type) {
-    case NodePacket::Type::sandbox: add(std::move(packet)); break;
-    case NodePacket::Type::gone: remove(packet.id); break;
+    case NodePacket::Type::sandbox:
+      add(std::move(packet));
+      break;
+    case NodePacket::Type::gone:
+      remove(packet.id);
+      break;
     case NodePacket::Type::synced: {
       std::vector<std::string> stale;
       for (auto& [id, sandbox] : sandboxes_)
@@ -134,8 +140,9 @@ Task<Status> ChannelRegistry::prove_now(std::shared_ptr<LiveSandbox> sandbox, Un
   const auto reply = co_await rpc::call(*channel, std::move(head), "", 64 * 1024, kHealthDeadline);
   if (!reply.ok() || reply->head.status / 100 != 2) {
     channel->close();
-    co_return make_error(Errc::unavailable, reply.ok() ? "health answered " + std::to_string(reply->head.status)
-                                                       : "health: " + reply.error().message);
+    co_return make_error(Errc::unavailable, reply.ok()
+                                                ? "health answered " + std::to_string(reply->head.status)
+                                                : "health: " + reply.error().message);
   }
   const auto now = find(id);
   if (now != sandbox || !channel->alive()) {
@@ -175,8 +182,9 @@ std::shared_ptr<LiveSandbox> ChannelRegistry::find_by_token(std::string_view acc
 
 bool ChannelRegistry::take_hashes(std::size_t count) {
   const auto now = clock_.steady();
-  hashes_ = std::min(kSignatureHashesPerSecond,
-                     hashes_ + std::chrono::duration<double>(now - hashes_refilled_).count() * kSignatureHashesPerSecond);
+  hashes_ = std::min(
+      kSignatureHashesPerSecond,
+      hashes_ + std::chrono::duration<double>(now - hashes_refilled_).count() * kSignatureHashesPerSecond);
   hashes_refilled_ = now;
   if (hashes_ < static_cast<double>(count)) return false;
   hashes_ -= static_cast<double>(count);
@@ -187,7 +195,8 @@ Result<std::shared_ptr<LiveSandbox>> ChannelRegistry::find_by_signature(const Si
   // Long paths cost more than one block of the hash.
   const std::size_t each = 1 + (request.path.size() + request.user.size()) / 64;
   if (!take_hashes(each * sandboxes_.size()))
-    return make_error(Errc::exhausted, "too many signed requests without E2b-Sandbox-Id; send it, or try again in a second");
+    return make_error(Errc::exhausted,
+                      "too many signed requests without E2b-Sandbox-Id; send it, or try again in a second");
   std::shared_ptr<LiveSandbox> found;
   for (auto& [id, sandbox] : sandboxes_)
     if (!sandbox->access_token.empty() && signature_matches(request, sandbox->access_token)) found = sandbox;

@@ -29,7 +29,7 @@ class ChannelRegistry {
  public:
   static constexpr Millis kPrefaceDeadline{2000};
   static constexpr Millis kHealthDeadline{10'000};
-  static constexpr std::size_t kProvingMax = 4;              // of one sandbox
+  static constexpr std::size_t kProvingMax = 4;                 // of one sandbox
   static constexpr double kSignatureHashesPerSecond = 200'000;  // over all look-ups: about a tenth of a CPU
 
   // `say` sends a packet to the node; it is dropped while there is no node.

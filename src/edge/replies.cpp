@@ -16,12 +16,23 @@ std::string html_escape(std::string_view text) {
   std::string out;
   for (char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -35,9 +46,9 @@ Task<void> reply_sandbox_error(rpc::Exchange& exchange, SandboxError error) {
   if (is_navigation(exchange.request())) {
     head.headers.add("content-type", "text/html; charset=utf-8");
     head.headers.add("content-security-policy", "default-src 'none'");
-    body = "<!doctype html><title>" + std::to_string(error.status) + "</title><h1>" + html_escape(error.message) +
-           "</h1><p>Sandbox " + html_escape(error.id) + (error.port ? ", port " + std::to_string(*error.port) : "") +
-           "</p>\n";
+    body = "<!doctype html><title>" + std::to_string(error.status) + "</title><h1>" +
+           html_escape(error.message) + "</h1><p>Sandbox " + html_escape(error.id) +
+           (error.port ? ", port " + std::to_string(*error.port) : "") + "</p>\n";
   } else {
     head.headers.add("content-type", "application/json");
     json::object object{{"sandboxId", error.id}, {"message", error.message}, {"code", error.status}};
@@ -68,8 +79,9 @@ bool is_preflight(const rpc::RequestHead& request) {
 void add_cors(rpc::Headers& headers) {
   if (!headers.get("access-control-allow-origin")) headers.add("access-control-allow-origin", "*");
   if (!headers.get("access-control-expose-headers"))
-    headers.add("access-control-expose-headers",
-                "X-Next-Token, X-Total-Running, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After");
+    headers.add(
+        "access-control-expose-headers",
+        "X-Next-Token, X-Total-Running, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After");
 }
 
 Task<void> reply_preflight(rpc::Exchange& exchange) {

@@ -60,7 +60,8 @@ std::uint16_t port_before(const Config& config) {
   if (!text.ok()) return 0;
   const auto colon = text->rfind(':');
   if (colon == text->npos) return 0;
-  return parse_port(std::string_view(*text).substr(colon + 1, text->find('\n', colon) - colon - 1)).value_or(0);
+  return parse_port(std::string_view(*text).substr(colon + 1, text->find('\n', colon) - colon - 1))
+      .value_or(0);
 }
 
 Result<std::uint16_t> listen(Edge& edge) {

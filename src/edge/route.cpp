@@ -71,7 +71,8 @@ std::optional<Route> by_host(const std::string& host, std::string_view target) {
   const auto port = parse_port(label.substr(0, dash));
   auto id = parse_sandbox_id(label.substr(dash + 1));
   if (!port || !id)
-    return refused(400, "the host's first label must be {port}-{sandbox id}, port 1 to 65535 without leading zeros");
+    return refused(
+        400, "the host's first label must be {port}-{sandbox id}, port 1 to 65535 without leading zeros");
   return to_sandbox(std::move(*id), *port, target);
 }
 
@@ -112,13 +113,17 @@ Route unnamed(const rpc::RequestHead& request) {
   }
   const bool agents = path == "/files" || path == "/files/compose" || path == "/metrics" || path == "/envs" ||
                       path.starts_with("/process.") || path.starts_with("/filesystem.");
-  if (agents) return refused(400, "the request names no sandbox: send E2b-Sandbox-Id, or use the host {port}-{id}.<domain>");
+  if (agents)
+    return refused(400,
+                   "the request names no sandbox: send E2b-Sandbox-Id, or use the host {port}-{id}.<domain>");
   return {};
 }
 
 }  // namespace
 
-std::string_view path_of(std::string_view target) { return target.substr(0, target.find_first_of("?#")); }
+std::string_view path_of(std::string_view target) {
+  return target.substr(0, target.find_first_of("?#"));
+}
 
 std::optional<std::uint16_t> parse_port(std::string_view text) {
   if (!is_digits(text) || text.front() == '0' || text.size() > 5) return std::nullopt;
@@ -134,7 +139,8 @@ std::optional<std::string> parse_sandbox_id(std::string_view text) {
   const bool good = !id.empty() && id.size() <= 64 && id.find_first_not_of(kAllowed) == id.npos;
   // What follows is a client id of older clients: of no use, but no place for other bytes either.
   const auto rest = text.substr(id.size());
-  if (!good || rest.size() > 64 || rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != rest.npos)
+  if (!good || rest.size() > 64 ||
+      rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != rest.npos)
     return std::nullopt;
   return std::string(id);
 }
@@ -146,7 +152,8 @@ bool is_agent_path(std::string_view path) {
     const auto rpc = path.substr(service.size());
     return !rpc.empty() && rpc.size() <= 64 && rpc.find_first_not_of(kLetters) == rpc.npos;
   }
-  return path == "/files" || path == "/files/compose" || path == "/health" || path == "/metrics" || path == "/envs";
+  return path == "/files" || path == "/files/compose" || path == "/health" || path == "/metrics" ||
+         path == "/envs";
 }
 
 Route route(const rpc::RequestHead& request) {
@@ -158,8 +165,10 @@ Route route(const rpc::RequestHead& request) {
   if (auto named = by_host(*host, request.target)) return *named;
   if (request.headers.get(kIdHeader)) {
     if (!headers_count(*host))
-      return refused(400, "E2b-Sandbox-Id counts only where Host is an IP address, localhost or sandbox.<domain>; use one "
-                          "of these, or the host {port}-{id}.<domain>");
+      return refused(
+          400,
+          "E2b-Sandbox-Id counts only where Host is an IP address, localhost or sandbox.<domain>; use one "
+          "of these, or the host {port}-{id}.<domain>");
     return by_headers(request);
   }
   return unnamed(request);

@@ -18,8 +18,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!parts[3].empty()) head.headers.add("E2b-Sandbox-Id", parts[3]);
   if (!parts[4].empty()) head.headers.add("E2b-Sandbox-Port", parts[4]);
   const edge::Route where = edge::route(head);
-  if (where.kind == edge::Route::Kind::agent && !edge::is_agent_path(edge::path_of(head.target))) __builtin_trap();
-  if (where.kind == edge::Route::Kind::port && (where.port == 0 || where.port == edge::kAgentPort)) __builtin_trap();
+  if (where.kind == edge::Route::Kind::agent && !edge::is_agent_path(edge::path_of(head.target)))
+    __builtin_trap();
+  if (where.kind == edge::Route::Kind::port && (where.port == 0 || where.port == edge::kAgentPort))
+    __builtin_trap();
   for (char c : where.id)
     if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))) __builtin_trap();
   if (const auto asked = edge::signed_request(head)) (void)edge::signature_matches(*asked, "token");

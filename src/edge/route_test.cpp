@@ -7,7 +7,8 @@ namespace {
 
 using Kind = Route::Kind;
 
-rpc::RequestHead request(std::string host, std::string target, std::vector<std::pair<std::string, std::string>> fields = {},
+rpc::RequestHead request(std::string host, std::string target,
+                         std::vector<std::pair<std::string, std::string>> fields = {},
                          std::string method = "GET") {
   rpc::RequestHead head;
   head.method = std::move(method);
@@ -32,18 +33,23 @@ TEST(Route, Table) {
       {"REST", request("127.0.0.1:7700", "/v2/sandboxes"), Kind::rest},
       {"health without a sandbox", request("127.0.0.1", "/health"), Kind::rest},
       {"api host", request("api.example.com", "/sandboxes"), Kind::rest},
-      {"agent by headers", request("127.0.0.1:7700", "/process.Process/Start", {id, port("49983")}), Kind::agent, "iabc", 49983},
+      {"agent by headers", request("127.0.0.1:7700", "/process.Process/Start", {id, port("49983")}),
+       Kind::agent, "iabc", 49983},
       {"no port header", request("localhost", "/health", {id}), Kind::agent, "iabc", 49983},
       {"v6", request("[::1]:7700", "/health", {id}), Kind::agent, "iabc", 49983},
-      {"shared host", request("sandbox.example.com", "/files?path=a", {id, port("49983")}), Kind::agent, "iabc", 49983},
+      {"shared host", request("sandbox.example.com", "/files?path=a", {id, port("49983")}), Kind::agent,
+       "iabc", 49983},
       {"user port", request("localhost", "/contexts", {id, port("49999")}), Kind::port, "iabc", 49999},
-      {"user port has REST's paths too", request("localhost", "/sandboxes", {id, port("80")}), Kind::port, "iabc", 80},
-      {"older composite id", request("localhost", "/health", {{"E2b-Sandbox-Id", "iabc-6532622b"}}), Kind::agent, "iabc", 49983},
+      {"user port has REST's paths too", request("localhost", "/sandboxes", {id, port("80")}), Kind::port,
+       "iabc", 80},
+      {"older composite id", request("localhost", "/health", {{"E2b-Sandbox-Id", "iabc-6532622b"}}),
+       Kind::agent, "iabc", 49983},
       {"by host", request("3000-iabc.example.com", "/"), Kind::port, "iabc", 3000},
       {"by host, composite", request("3000-iabc-6532622b.example.com:443", "/"), Kind::port, "iabc", 3000},
       {"by host, agent", request("49983-iabc.example.com", "/files?path=x"), Kind::agent, "iabc", 49983},
       {"host in capitals", request("3000-IABC.Example.COM", "/"), Kind::port, "iabc", 3000},
-      {"a page's header must not lead elsewhere", request("3000-iabc.example.com", "/", {{"E2b-Sandbox-Id", "iother"}}), Kind::port, "iabc", 3000},
+      {"a page's header must not lead elsewhere",
+       request("3000-iabc.example.com", "/", {{"E2b-Sandbox-Id", "iother"}}), Kind::port, "iabc", 3000},
       {"headers under another name", request("example.com", "/health", {id}), Kind::refused, "", 400},
       {"internal envd route", request("localhost", "/init", {id}), Kind::refused, "iabc", 404},
       {"another service", request("localhost", "/process.Other/Start", {id}), Kind::refused, "iabc", 404},
@@ -55,16 +61,19 @@ TEST(Route, Table) {
       {"port %32280", request("localhost", "/", {id, port("%32280")}), Kind::refused, "iabc", 400},
       {"port 0", request("localhost", "/", {id, port("0")}), Kind::refused, "iabc", 400},
       {"port 65536", request("localhost", "/", {id, port("65536")}), Kind::refused, "iabc", 400},
-      {"port 049983 is not the agent's", request("localhost", "/", {id, port("049983")}), Kind::refused, "iabc", 400},
+      {"port 049983 is not the agent's", request("localhost", "/", {id, port("049983")}), Kind::refused,
+       "iabc", 400},
       {"host port 049983", request("049983-iabc.example.com", "/files"), Kind::refused, "", 400},
       {"host id bad", request("80-i_abc.example.com", "/"), Kind::refused, "", 400},
       {"id bad", request("localhost", "/health", {{"E2b-Sandbox-Id", "../a"}}), Kind::refused, "", 400},
-      {"id twice", request("localhost", "/health", {id, {"e2b-sandbox-id", "iother"}}), Kind::refused, "", 400},
+      {"id twice", request("localhost", "/health", {id, {"e2b-sandbox-id", "iother"}}), Kind::refused, "",
+       400},
       {"host malformed", request("local host", "/"), Kind::refused, "", 400},
       {"host's port malformed", request("localhost:+80", "/"), Kind::refused, "", 400},
       {"CONNECT", request("127.0.0.1:22", "", {}, "CONNECT"), Kind::refused, "", 405},
       {"signed", request("127.0.0.1", "/files?path=a&signature=v1_x"), Kind::by_signature, "", 49983},
-      {"token alone", request("127.0.0.1", "/files?path=a", {{"X-Access-Token", "t"}}), Kind::by_token, "", 49983},
+      {"token alone", request("127.0.0.1", "/files?path=a", {{"X-Access-Token", "t"}}), Kind::by_token, "",
+       49983},
       {"nothing that tells", request("127.0.0.1", "/files?path=a"), Kind::refused, "", 400},
       {"agent path without a sandbox", request("127.0.0.1", "/process.Process/List"), Kind::refused, "", 400},
   };
@@ -72,8 +81,10 @@ TEST(Route, Table) {
     const Route got = route(c.head);
     EXPECT_EQ(got.kind, c.kind) << c.what << ": " << got.message;
     EXPECT_EQ(got.id, c.id) << c.what;
-    if (c.kind == Kind::refused) EXPECT_EQ(got.status, c.port_or_status) << c.what;
-    else EXPECT_EQ(got.port, c.port_or_status) << c.what;
+    if (c.kind == Kind::refused)
+      EXPECT_EQ(got.status, c.port_or_status) << c.what;
+    else
+      EXPECT_EQ(got.port, c.port_or_status) << c.what;
   }
 }
 

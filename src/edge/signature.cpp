@@ -9,9 +9,12 @@ std::optional<SignedRequest> signed_request(const rpc::RequestHead& request) {
   const auto target = rpc::parse_target(request.target);
   if (!target.ok()) return std::nullopt;
   SignedRequest out;
-  if (request.method == "GET" || request.method == "HEAD") out.operation = "read";
-  else if (request.method == "POST") out.operation = "write";
-  else return std::nullopt;
+  if (request.method == "GET" || request.method == "HEAD")
+    out.operation = "read";
+  else if (request.method == "POST")
+    out.operation = "write";
+  else
+    return std::nullopt;
   const auto param = [&](std::string_view name) { return std::string(target->param(name).value_or("")); };
   out.signature = param("signature");
   out.path = param("path");

@@ -15,8 +15,10 @@ Task<Status> Node::adopt() {
     auto load = [paths, id] { return load_record(paths, id); };
     auto record = co_await run_blocking(p_.pool, std::move(load));
     // Without a readable journal it is half made, or was being forgotten: remove_strays takes it.
-    if (record.ok()) co_await adopt_one(std::move(*record));
-    else log_warn("sandbox folder without a journal", {{"sandbox", id}, {"error", record.error().message}});
+    if (record.ok())
+      co_await adopt_one(std::move(*record));
+    else
+      log_warn("sandbox folder without a journal", {{"sandbox", id}, {"error", record.error().message}});
   }
   co_await remove_strays();
   co_return ok();
@@ -39,7 +41,8 @@ Task<void> Node::adopt_one(Record record) {
   Error why = make_error(Errc::unsupported, "no driver for its tier");
   if (r.state == State::running && driver) {
     auto started = co_await driver->adopt(spec_of(r), r.init);
-    Status opened = started.ok() ? p_.hub.open(channel_of(r), channel_dir(r.id), peer_check(r)) : started.error();
+    Status opened =
+        started.ok() ? p_.hub.open(channel_of(r), channel_dir(r.id), peer_check(r)) : started.error();
     if (opened.ok()) {
       r.init = started->init;
       if (!started->receipt.fields.empty()) r.receipt = std::move(started->receipt.fields);

@@ -26,7 +26,8 @@ std::string sandbox_packet(const ChannelInfo& info) {
 }  // namespace
 
 struct ChannelHub::Channel {
-  Channel(ChannelInfo i, PeerCheck c, UnixListener l) : info(std::move(i)), check(c), listener(std::move(l)) {}
+  Channel(ChannelInfo i, PeerCheck c, UnixListener l)
+      : info(std::move(i)), check(c), listener(std::move(l)) {}
   ChannelInfo info;
   PeerCheck check;
   UnixListener listener;
@@ -61,7 +62,9 @@ struct ChannelHub::Edge {
 
 ChannelHub::ChannelHub(asio::any_io_executor executor, const Clock& clock, std::uint32_t edge_uid)
     : executor_(executor), clock_(clock), edge_uid_(edge_uid) {}
-ChannelHub::~ChannelHub() { stop(); }
+ChannelHub::~ChannelHub() {
+  stop();
+}
 
 Status ChannelHub::listen(const std::string& path) {
   TRY(UnixListener listener, UnixListener::open(executor_, path, SOCK_SEQPACKET, 0600));
@@ -110,13 +113,14 @@ Task<Status> ChannelHub::wait_ready(std::string id, Millis at_most) {
   const auto until = std::chrono::steady_clock::now() + at_most;
   for (;;) {
     const auto it = channels_.find(id);
-    if (it == channels_.end()) co_return make_error(Errc::conflict, "sandbox " + id + " was ended while it started");
+    if (it == channels_.end())
+      co_return make_error(Errc::conflict, "sandbox " + id + " was ended while it started");
     if (it->second->ready) co_return ok();
     const auto left = std::chrono::duration_cast<Millis>(until - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
       std::string why = edge_ ? "its agent did not answer" : "no edge is connected to the node";
-      co_return make_error(Errc::deadline, "sandbox " + id + " is not ready after " + std::to_string(at_most.count()) +
-                                               " ms: " + why);
+      co_return make_error(Errc::deadline, "sandbox " + id + " is not ready after " +
+                                               std::to_string(at_most.count()) + " ms: " + why);
     }
     co_await changed_.wait(left);
   }
@@ -246,10 +250,14 @@ Result<EdgePacket> parse_edge_packet(std::string_view text) {
   if (!valid_id(out.id)) return make_error(Errc::invalid, "id: not [a-z0-9]{1,64}");
   TRY(auto reason, reader.opt_string("reason", 1024));
   out.reason = reason.value_or("");
-  if (type == "ready") out.type = EdgePacket::Type::ready;
-  else if (type == "refused") out.type = EdgePacket::Type::refused;
-  else if (type == "lost") out.type = EdgePacket::Type::lost;
-  else return make_error(Errc::invalid, "type: ready, refused or lost expected");
+  if (type == "ready")
+    out.type = EdgePacket::Type::ready;
+  else if (type == "refused")
+    out.type = EdgePacket::Type::refused;
+  else if (type == "lost")
+    out.type = EdgePacket::Type::lost;
+  else
+    return make_error(Errc::invalid, "type: ready, refused or lost expected");
   return out;
 }
 
@@ -271,7 +279,9 @@ void ChannelHub::on_packet(std::string_view text) {
       if (channel.pending > 0) --channel.pending;
       log_warn("channel refused", {{"sandbox", got->id}, {"reason", got->reason}});
       break;
-    case EdgePacket::Type::lost: channel.ready = false; break;
+    case EdgePacket::Type::lost:
+      channel.ready = false;
+      break;
   }
   changed_.notify();
 }

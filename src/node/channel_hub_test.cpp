@@ -85,7 +85,9 @@ struct HubTest : ::testing::Test {
     }
     return result.value_or(make_error(Errc::internal, "no answer"));
   }
-  static Task<void> keep(Task<Status> task, std::optional<Status>& out) { out.emplace(co_await std::move(task)); }
+  static Task<void> keep(Task<Status> task, std::optional<Status>& out) {
+    out.emplace(co_await std::move(task));
+  }
 };
 
 TEST_F(HubTest, TellsTheEdgeAllThenSyncedAndHandsOverWhatWaited) {
@@ -192,10 +194,13 @@ TEST(PacketSocketTest, ClosesDescriptorsThatNobodyAskedFor) {
   std::memcpy(CMSG_DATA(c), fds, sizeof fds);
   ASSERT_EQ(::sendmsg(peer.get(), &message, 0), 1);
   std::optional<Errc> code;
-  asio::co_spawn(io, [](PacketSocket& s, std::optional<Errc>& out) -> Task<void> {
-    const auto got = co_await s.receive();
-    if (!got.ok()) out = got.error().code;
-  }(socket, code), [](std::exception_ptr) {});
+  asio::co_spawn(
+      io,
+      [](PacketSocket& s, std::optional<Errc>& out) -> Task<void> {
+        const auto got = co_await s.receive();
+        if (!got.ok()) out = got.error().code;
+      }(socket, code),
+      [](std::exception_ptr) {});
   io.run_for(1s);
   EXPECT_EQ(code, Errc::invalid);
   write_end.reset();

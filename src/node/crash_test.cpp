@@ -60,8 +60,8 @@ TEST_P(CreateCrash, IsFoundByTheNextNode) {
 INSTANTIATE_TEST_SUITE_P(Steps, CreateCrash,
                          ::testing::Values("create: before the folder", "create: before the journal",
                                            "create: after the journal", "create: before the driver",
-                                           "driver: half started", "create: after the driver", "create: after ready",
-                                           "create: after the second journal"));
+                                           "driver: half started", "create: after the driver",
+                                           "create: after ready", "create: after the second journal"));
 
 struct DestroyCrash : CrashTest {};
 TEST_P(DestroyCrash, IsFinishedByTheNextNode) {

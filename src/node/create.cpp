@@ -16,14 +16,17 @@ constexpr std::uint64_t kHostMemoryFloor = 256ull << 20;  // left for the host i
 constexpr std::uint64_t kHostDiskFloor = 512ull << 20;
 constexpr std::size_t kLogTailBytes = 1000;
 
-std::int64_t or_default(std::int64_t asked, std::int64_t otherwise) { return asked > 0 ? asked : otherwise; }
+std::int64_t or_default(std::int64_t asked, std::int64_t otherwise) {
+  return asked > 0 ? asked : otherwise;
+}
 
 isolation::Limits merged(const isolation::Limits& asked, const isolation::Limits& base) {
-  isolation::Limits out{or_default(asked.vcpus, base.vcpus), or_default(asked.memory_bytes, base.memory_bytes),
-                        or_default(asked.pids, base.pids), or_default(asked.disk_bytes, base.disk_bytes),
-                        or_default(asked.inodes, base.inodes)};
+  isolation::Limits out{or_default(asked.vcpus, base.vcpus),
+                        or_default(asked.memory_bytes, base.memory_bytes), or_default(asked.pids, base.pids),
+                        or_default(asked.disk_bytes, base.disk_bytes), or_default(asked.inodes, base.inodes)};
   // A small disk cannot have the default number of inodes: one in 4 KiB is plenty.
-  if (asked.inodes <= 0) out.inodes = std::max<std::int64_t>(1024, std::min(out.inodes, out.disk_bytes / 4096));
+  if (asked.inodes <= 0)
+    out.inodes = std::max<std::int64_t>(1024, std::min(out.inodes, out.disk_bytes / 4096));
   return out;
 }
 
@@ -66,9 +69,10 @@ Status Node::check(const CreateSpec& spec) const {
   if (!valid_template_name(spec.template_name))
     return make_error(Errc::invalid, "template_name: [a-z0-9_.-]{1,128} expected");
   CHECK_OK(check_env(spec));
-  for (const std::string* text : {&spec.access_token, &spec.traffic_token, &spec.mask_request_host, &spec.owner,
-                                  &spec.template_id})
-    if (text->size() > 1024) return make_error(Errc::too_large, "a token, host or owner is longer than 1024 bytes");
+  for (const std::string* text :
+       {&spec.access_token, &spec.traffic_token, &spec.mask_request_host, &spec.owner, &spec.template_id})
+    if (text->size() > 1024)
+      return make_error(Errc::too_large, "a token, host or owner is longer than 1024 bytes");
   const auto& l = spec.limits;
   if (l.vcpus < 0 || l.vcpus > 1024 || l.memory_bytes < 0 || l.pids < 0 || l.disk_bytes < 0)
     return make_error(Errc::invalid, "limits: none may be negative, and vcpus at most 1024");
@@ -83,17 +87,22 @@ Status Node::check_capacity(const isolation::Limits& wanted) const {
   for (const auto& [id, s] : sandboxes_)
     if (s->record.state != State::ended) ++live, promised += s->record.limits.memory_bytes;
   if (live >= limits::sandboxes_per_node_max)
-    return make_error(Errc::exhausted, "this node runs " + std::to_string(live) + " sandboxes, its limit; end some first");
-  struct sysinfo host {};
+    return make_error(Errc::exhausted,
+                      "this node runs " + std::to_string(live) + " sandboxes, its limit; end some first");
+  struct sysinfo host{};
   ::sysinfo(&host);
   const auto total = static_cast<std::int64_t>(host.totalram * host.mem_unit);
   if (promised / kMemoryOvercommit > total)
-    return make_error(Errc::exhausted, "sandboxes' memory limits would be over 8 times this node's memory; end some first");
+    return make_error(Errc::exhausted,
+                      "sandboxes' memory limits would be over 8 times this node's memory; end some first");
   if (memory_available() < kHostMemoryFloor)
-    return make_error(Errc::exhausted, "this node has less than 256 MiB of memory left; end some sandboxes first");
-  struct statvfs disk {};
-  if (::statvfs(p_.config.paths.node_dir().c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < kHostDiskFloor)
-    return make_error(Errc::exhausted, "this node has less than 512 MiB of disk left in " + p_.config.paths.node_dir());
+    return make_error(Errc::exhausted,
+                      "this node has less than 256 MiB of memory left; end some sandboxes first");
+  struct statvfs disk{};
+  if (::statvfs(p_.config.paths.node_dir().c_str(), &disk) == 0 &&
+      disk.f_bavail * disk.f_frsize < kHostDiskFloor)
+    return make_error(Errc::exhausted,
+                      "this node has less than 512 MiB of disk left in " + p_.config.paths.node_dir());
   return ok();
 }
 
@@ -150,20 +159,22 @@ void Node::change(Sandbox& sandbox, Change what) {
 Task<Result<Record>> Node::existing(SandboxPtr sandbox) {
   CO_TRY(auto turn, co_await sandbox->lock.acquire(limits::create_ms_max));
   if (sandbox->record.state == State::running) co_return sandbox->record;
-  co_return make_error(Errc::conflict, "sandbox " + sandbox->record.id + " is " + std::string(name(sandbox->record.state)) +
-                                           "; take a new id");
+  co_return make_error(Errc::conflict, "sandbox " + sandbox->record.id + " is " +
+                                           std::string(name(sandbox->record.state)) + "; take a new id");
 }
 
 Task<Result<Record>> Node::create(CreateSpec spec) {
   CO_CHECK_OK(check(spec));
-  if (const auto it = sandboxes_.find(spec.id); it != sandboxes_.end()) co_return co_await existing(it->second);
+  if (const auto it = sandboxes_.find(spec.id); it != sandboxes_.end())
+    co_return co_await existing(it->second);
   const std::string template_dir = p_.config.paths.template_dir(spec.template_name);
   auto load = [template_dir] { return rootfs::Template::open(template_dir); };
   CO_TRY(rootfs::Template defaults, co_await run_blocking(p_.pool, std::move(load)));
   const std::string tier = spec.tier.empty() ? defaults.tier : spec.tier;
   CO_TRY(isolation::Driver * driver, co_await p_.tiers.choose(tier, kProbeWait));
   // Others ran while this one waited.
-  if (const auto it = sandboxes_.find(spec.id); it != sandboxes_.end()) co_return co_await existing(it->second);
+  if (const auto it = sandboxes_.find(spec.id); it != sandboxes_.end())
+    co_return co_await existing(it->second);
 
   auto sandbox = std::make_shared<Sandbox>();
   Record& r = sandbox->record;
@@ -191,7 +202,8 @@ Task<Result<Record>> Node::create(CreateSpec spec) {
   co_return why;
 }
 
-Task<Status> Node::start(SandboxPtr sandbox, CreateSpec asked, std::string boot_config, isolation::Driver& driver) {
+Task<Status> Node::start(SandboxPtr sandbox, CreateSpec asked, std::string boot_config,
+                         isolation::Driver& driver) {
   Record& r = sandbox->record;
   p_.failpoint("create: before the folder");
   CO_CHECK_OK(co_await make_folder(r.id));
@@ -210,8 +222,10 @@ Task<Status> Node::start(SandboxPtr sandbox, CreateSpec asked, std::string boot_
   CO_CHECK_OK(co_await p_.hub.wait_ready(r.id, limits::agent_ready_ms_max));
   p_.failpoint("create: after ready");
   r.started_ms = now_ms();
-  if (asked.end_ms > 0) r.end_ms = asked.end_ms;
-  else if (asked.timeout_ms > 0) r.end_ms = r.started_ms + asked.timeout_ms;
+  if (asked.end_ms > 0)
+    r.end_ms = asked.end_ms;
+  else if (asked.timeout_ms > 0)
+    r.end_ms = r.started_ms + asked.timeout_ms;
   Record running = r;
   running.state = State::running;
   CO_CHECK_OK(co_await save(std::move(running)));
@@ -239,14 +253,16 @@ Task<void> Node::undo(SandboxPtr sandbox, isolation::Driver& driver) {
   p_.hub.close(r.id);
   const auto removed = co_await driver.destroy(r.id);
   if (!removed.ok()) {
-    log_error("a failed create left something behind", {{"sandbox", r.id}, {"error", removed.error().message}});
+    log_error("a failed create left something behind",
+              {{"sandbox", r.id}, {"error", removed.error().message}});
     change(*sandbox, Change::end);
     r.end_reason = "failed: could not be started";
     sandbox->retry_ms = now_ms() + 5000;
     co_return;
   }
   const auto folder = co_await remove_folder(r.id);
-  if (!folder.ok()) log_error("folder of a failed create", {{"sandbox", r.id}, {"error", folder.error().message}});
+  if (!folder.ok())
+    log_error("folder of a failed create", {{"sandbox", r.id}, {"error", folder.error().message}});
   ranges_.give_back(r.uid_base);
   change(*sandbox, Change::end);
   sandboxes_.erase(r.id);

@@ -31,12 +31,15 @@ Drivers open_drivers(const Config& config, asio::thread_pool& pool) {
     options.runtime_path = tier == isolation::Tier::container ? config.crun_path : runsc_of(config);
     options.state_dir = config.paths.node_dir();
     options.agent_path = config.agent_path;
-    options.probe_uid_base = config.uid_first + probe_range++ * static_cast<std::uint32_t>(limits::uid_range_size);
+    options.probe_uid_base =
+        config.uid_first + probe_range++ * static_cast<std::uint32_t>(limits::uid_range_size);
     options.disks = disks;
     options.pool = &pool;
     auto driver = isolation::OciDriver::open(std::move(options));
-    if (driver.ok()) out.open.push_back(std::move(*driver));
-    else out.missing.push_back({tier, driver.error().message});
+    if (driver.ok())
+      out.open.push_back(std::move(*driver));
+    else
+      out.missing.push_back({tier, driver.error().message});
   }
   return out;
 }

@@ -28,7 +28,8 @@ Task<Status> Node::end(SandboxPtr sandbox, std::string reason) {
   Record& r = sandbox->record;
   isolation::Driver* driver = p_.tiers.driver(r.tier);
   if (!driver)
-    co_return make_error(Errc::unsupported, "sandbox " + r.id + ": no driver for its tier " + std::string(name(r.tier)));
+    co_return make_error(Errc::unsupported,
+                         "sandbox " + r.id + ": no driver for its tier " + std::string(name(r.tier)));
   if (sandbox->exit_watch) {
     boost::system::error_code ignored;
     sandbox->exit_watch->close(ignored);
@@ -76,7 +77,8 @@ Task<void> Node::last_look(SandboxPtr sandbox, isolation::Driver& driver) {
 Task<void> Node::end_in_background(std::string id, std::string reason) {
   const auto status = co_await destroy(id, reason);
   if (status.ok()) co_return;
-  log_error("sandbox could not be ended, will be tried again", {{"sandbox", id}, {"error", status.error().message}});
+  log_error("sandbox could not be ended, will be tried again",
+            {{"sandbox", id}, {"error", status.error().message}});
   if (const auto it = sandboxes_.find(id); it != sandboxes_.end()) {
     it->second->retry_ms = now_ms() + kRetryMs;
     it->second->end_asked = false;
@@ -85,7 +87,8 @@ Task<void> Node::end_in_background(std::string id, std::string reason) {
 
 Task<void> Node::forget(std::string id) {
   const auto removed = co_await remove_folder(id);
-  if (!removed.ok()) log_error("folder of an ended sandbox", {{"sandbox", id}, {"error", removed.error().message}});
+  if (!removed.ok())
+    log_error("folder of an ended sandbox", {{"sandbox", id}, {"error", removed.error().message}});
 }
 
 void Node::tick() {
@@ -118,7 +121,8 @@ Task<void> Node::destroy_all(std::string reason) {
     if (s->record.state != State::ended) ids.push_back(id);
   for (const std::string& id : ids) {
     const auto status = co_await destroy(id, reason);
-    if (!status.ok()) log_error("sandbox could not be ended", {{"sandbox", id}, {"error", status.error().message}});
+    if (!status.ok())
+      log_error("sandbox could not be ended", {{"sandbox", id}, {"error", status.error().message}});
   }
 }
 
@@ -128,9 +132,11 @@ Task<Result<Record>> Node::set_end(std::string id, std::int64_t end_ms, bool onl
   const SandboxPtr sandbox = it->second;
   CO_TRY(auto turn, co_await sandbox->lock.acquire(Millis(20'000)));
   if (sandbox->record.state != State::running)
-    co_return make_error(Errc::not_found, "sandbox " + id + " is not running: " + std::string(name(sandbox->record.state)));
+    co_return make_error(Errc::not_found,
+                         "sandbox " + id + " is not running: " + std::string(name(sandbox->record.state)));
   if (end_ms <= 0) co_return make_error(Errc::invalid, "end_unix_ms: a time expected");
-  if (only_extend && (sandbox->record.end_ms == 0 || end_ms <= sandbox->record.end_ms)) co_return sandbox->record;
+  if (only_extend && (sandbox->record.end_ms == 0 || end_ms <= sandbox->record.end_ms))
+    co_return sandbox->record;
   Record changed = sandbox->record;
   changed.end_ms = end_ms;
   CO_CHECK_OK(co_await save(changed));

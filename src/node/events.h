@@ -33,8 +33,10 @@ class Events {
     for (auto& weak : subscribers_) {
       auto subscriber = weak.lock();
       if (!subscriber || subscriber->closed) continue;
-      if (subscriber->queue.size() >= Subscriber::kQueueMax) subscriber->overflow = subscriber->closed = true;
-      else subscriber->queue.push_back(record);
+      if (subscriber->queue.size() >= Subscriber::kQueueMax)
+        subscriber->overflow = subscriber->closed = true;
+      else
+        subscriber->queue.push_back(record);
       subscriber->more.notify();
     }
   }

@@ -10,10 +10,15 @@ constexpr int kVersion = 1;
 constexpr std::size_t kJournalBytesMax = 1u << 20;
 constexpr auto kInt64Max = std::numeric_limits<std::int64_t>::max();
 
-std::string file_of(const Paths& paths, const std::string& id) { return paths.sandbox_dir(id) + "/journal.json"; }
+std::string file_of(const Paths& paths, const std::string& id) {
+  return paths.sandbox_dir(id) + "/journal.json";
+}
 
 json::object limits_json(const isolation::Limits& l) {
-  return {{"vcpus", l.vcpus}, {"memoryBytes", l.memory_bytes}, {"pids", l.pids}, {"diskBytes", l.disk_bytes},
+  return {{"vcpus", l.vcpus},
+          {"memoryBytes", l.memory_bytes},
+          {"pids", l.pids},
+          {"diskBytes", l.disk_bytes},
           {"inodes", l.inodes}};
 }
 
@@ -113,7 +118,8 @@ Result<Record> parse_journal(std::string_view text) {
   CHECK_OK(reader.require_object());
   TRY(const std::int64_t version, number(reader, "version"));
   if (version != kVersion)
-    return make_error(Errc::unsupported, "journal of version " + std::to_string(version) + ", this program reads 1");
+    return make_error(Errc::unsupported,
+                      "journal of version " + std::to_string(version) + ", this program reads 1");
   Record record;
   CHECK_OK(read_texts(reader, record));
   CHECK_OK(read_numbers(reader, record));
@@ -133,7 +139,8 @@ Result<Record> load_record(const Paths& paths, const std::string& id) {
   TRY(std::string text, read_file(file_of(paths, id), kJournalBytesMax));
   auto record = parse_journal(text);
   if (!record.ok()) return with_context(std::move(record).error(), "journal of sandbox " + id);
-  if (record->id != id) return make_error(Errc::invalid, "journal of sandbox " + id + " names another sandbox");
+  if (record->id != id)
+    return make_error(Errc::invalid, "journal of sandbox " + id + " names another sandbox");
   return record;
 }
 

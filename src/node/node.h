@@ -53,7 +53,8 @@ class Node {
     return config.uid_ranges > kProbeRanges ? config.uid_ranges - kProbeRanges : 0;
   }
 
-  explicit Node(NodeParts parts) : p_(std::move(parts)), ranges_(p_.config.uid_first, sandbox_ranges(p_.config)) {}
+  explicit Node(NodeParts parts)
+      : p_(std::move(parts)), ranges_(p_.config.uid_first, sandbox_ranges(p_.config)) {}
 
   // Once, before anything else: goes on with what an earlier node left, removes what is half made
   // and what has no journal.
@@ -84,8 +85,8 @@ class Node {
     AsyncLock lock;
     UsageRing usage;
     std::shared_ptr<asio::posix::stream_descriptor> exit_watch;
-    bool end_asked = false;           // a destroy is on its way
-    std::int64_t retry_ms = 0;        // of a removal that failed
+    bool end_asked = false;     // a destroy is on its way
+    std::int64_t retry_ms = 0;  // of a removal that failed
   };
   using SandboxPtr = std::shared_ptr<Sandbox>;
 
@@ -115,7 +116,9 @@ class Node {
   Task<void> remove_strays();
 
   std::int64_t now_ms() const { return unix_millis(p_.clock.wall()); }
-  std::string channel_dir(const std::string& id) const { return p_.config.paths.sandbox_dir(id) + "/channel"; }
+  std::string channel_dir(const std::string& id) const {
+    return p_.config.paths.sandbox_dir(id) + "/channel";
+  }
   std::string log_path(const std::string& id) const { return p_.config.paths.sandbox_dir(id) + "/boot.log"; }
 
   NodeParts p_;

@@ -27,7 +27,8 @@ TEST(Journal, DamageIsAnErrorNotASandbox) {
   Record r;
   r.id = "a1";
   const std::string good = journal_text(r);
-  for (std::size_t cut = 0; cut < good.size(); cut += 7) EXPECT_FALSE(parse_journal(good.substr(0, cut)).ok());
+  for (std::size_t cut = 0; cut < good.size(); cut += 7)
+    EXPECT_FALSE(parse_journal(good.substr(0, cut)).ok());
   std::string other = good;
   other.replace(other.find("\"version\":1"), 11, "\"version\":2");
   EXPECT_EQ(parse_journal(other).error().code, Errc::unsupported);
@@ -53,8 +54,9 @@ TEST(UidRanges, NeverTheSameTwiceAndNotAtOnceAgain) {
 TEST(EdgePacket, TakesThreeTypesAndNothingElse) {
   EXPECT_EQ(parse_edge_packet(R"({"type":"ready","id":"a"})")->type, EdgePacket::Type::ready);
   EXPECT_EQ(parse_edge_packet(R"({"type":"refused","id":"a","reason":"late"})")->reason, "late");
-  for (const char* bad : {"", "[]", "null", R"({"type":"ready"})", R"({"type":"ready","id":"../a"})",
-                          R"({"type":"gone","id":"a"})", R"({"type":1,"id":"a"})", "{\"type\":\"ready\",\"id\":\"a\"}x"})
+  for (const char* bad :
+       {"", "[]", "null", R"({"type":"ready"})", R"({"type":"ready","id":"../a"})",
+        R"({"type":"gone","id":"a"})", R"({"type":1,"id":"a"})", "{\"type\":\"ready\",\"id\":\"a\"}x"})
     EXPECT_FALSE(parse_edge_packet(bad).ok()) << bad;
 }
 

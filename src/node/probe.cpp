@@ -15,9 +15,12 @@ namespace {
 constexpr Millis kProbeMost{120'000};
 
 json::object json_of(const Tiers::Found& found) {
-  return {{"name", isolation::name(found.tier)},   {"works", found.probe.works},
-          {"reason", found.probe.reason},          {"runtime", found.probe.runtime},
-          {"version", found.probe.version},        {"posture", posture(found.tier)},
+  return {{"name", isolation::name(found.tier)},
+          {"works", found.probe.works},
+          {"reason", found.probe.reason},
+          {"runtime", found.probe.runtime},
+          {"version", found.probe.version},
+          {"posture", posture(found.tier)},
           {"auto", found.is_auto}};
 }
 

@@ -127,7 +127,8 @@ Result<UniqueFd> lock_node_dir(const Config& config) {
   const auto until = std::chrono::steady_clock::now() + kLockWait;
   while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (std::chrono::steady_clock::now() > until)
-      return make_error(Errc::conflict, path + ": another node uses this folder; stop it, or choose another --root");
+      return make_error(Errc::conflict,
+                        path + ": another node uses this folder; stop it, or choose another --root");
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   return fd;

@@ -14,7 +14,8 @@ constexpr Millis kKeepalive{30'000};
 template <class Message>
 Result<Message> parse(const std::string& body) {
   Message message;
-  if (!message.ParseFromString(body)) return make_error(Errc::invalid, "the body is no " + message.GetTypeName());
+  if (!message.ParseFromString(body))
+    return make_error(Errc::invalid, "the body is no " + message.GetTypeName());
   return message;
 }
 
@@ -44,10 +45,12 @@ v1::Sample to_proto(const UsageSample& s, const Record& record) {
   out.set_vcpus(record.limits.vcpus);
   out.set_cpu_used_pct(s.cpu_used_pct);
   out.set_memory_used_bytes(s.usage.memory_bytes);
-  out.set_memory_total_bytes(s.usage.memory_limit_bytes > 0 ? s.usage.memory_limit_bytes : record.limits.memory_bytes);
+  out.set_memory_total_bytes(s.usage.memory_limit_bytes > 0 ? s.usage.memory_limit_bytes
+                                                            : record.limits.memory_bytes);
   out.set_memory_cache_bytes(s.usage.memory_cache_bytes);
   out.set_disk_used_bytes(s.usage.disk_used_bytes);
-  out.set_disk_total_bytes(s.usage.disk_total_bytes > 0 ? s.usage.disk_total_bytes : record.limits.disk_bytes);
+  out.set_disk_total_bytes(s.usage.disk_total_bytes > 0 ? s.usage.disk_total_bytes
+                                                        : record.limits.disk_bytes);
   return out;
 }
 
@@ -61,8 +64,10 @@ Task<void> reply_error(rpc::Exchange& exchange, Error error) {
 
 std::string event_frame(const Record* record) {
   v1::Event event;
-  if (record) *event.mutable_sandbox() = to_proto(*record);
-  else event.set_backlog_end(true);
+  if (record)
+    *event.mutable_sandbox() = to_proto(*record);
+  else
+    event.set_backlog_end(true);
   return rpc::envelope(0, event.SerializeAsString());
 }
 
@@ -229,7 +234,8 @@ Task<void> NodeService::events(rpc::Exchange& exchange) {
   }
   if (!status.ok() || exchange.gone()) co_return;
   Status outcome = ok();
-  if (subscriber->overflow) outcome = make_error(Errc::unavailable, "reader of events was too slow; start over");
+  if (subscriber->overflow)
+    outcome = make_error(Errc::unavailable, "reader of events was too slow; start over");
   std::string frame = rpc::envelope(rpc::kEnvelopeEnd, rpc::connect_end_json(outcome));
   status = co_await exchange.write(frame);
   if (status.ok()) (void)co_await exchange.finish();

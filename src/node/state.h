@@ -12,7 +12,9 @@ enum class State : std::uint8_t { creating, running, ending, ended };
 enum class Change : std::uint8_t { ready, end, removed };
 
 inline constexpr std::array<std::string_view, 4> kStateNames{"creating", "running", "ending", "ended"};
-constexpr std::string_view name(State state) { return kStateNames[static_cast<std::size_t>(state)]; }
+constexpr std::string_view name(State state) {
+  return kStateNames[static_cast<std::size_t>(state)];
+}
 constexpr std::optional<State> parse_state(std::string_view text) {
   for (std::size_t i = 0; i < kStateNames.size(); ++i)
     if (kStateNames[i] == text) return static_cast<State>(i);

@@ -8,7 +8,8 @@ std::string_view posture(isolation::Tier tier) {
 
 Tiers::Tiers(std::vector<std::unique_ptr<isolation::Driver>> drivers, std::vector<Missing> missing)
     : drivers_(std::move(drivers)), missing_(std::move(missing)) {
-  std::sort(drivers_.begin(), drivers_.end(), [](const auto& a, const auto& b) { return a->tier() > b->tier(); });
+  std::sort(drivers_.begin(), drivers_.end(),
+            [](const auto& a, const auto& b) { return a->tier() > b->tier(); });
   probes_.resize(drivers_.size());
 }
 
@@ -19,7 +20,8 @@ void Tiers::start_probes(asio::any_io_executor executor) {
 
 Task<void> Tiers::probe(std::size_t index) {
   isolation::Probe found = co_await drivers_[index]->probe();
-  log_info("tier probed", {{"tier", name(drivers_[index]->tier())}, {"works", found.works ? "yes" : "no"},
+  log_info("tier probed", {{"tier", name(drivers_[index]->tier())},
+                           {"works", found.works ? "yes" : "no"},
                            {"reason", found.reason}});
   probes_[index] = std::move(found);
   probed_.notify();
@@ -45,7 +47,8 @@ Task<Result<isolation::Driver*>> Tiers::choose(std::string tier, Millis at_most)
     if (!any && drivers_[i]->tier() != *named) continue;
     const std::string which(name(drivers_[i]->tier()));
     if (!co_await wait_probed(i, at_most))
-      co_return make_error(Errc::deadline, "tier " + which + " is still being probed; try again in a few seconds");
+      co_return make_error(Errc::deadline,
+                           "tier " + which + " is still being probed; try again in a few seconds");
     if (probes_[i]->works) co_return drivers_[i].get();
     reasons += (reasons.empty() ? "" : "; ") + which + ": " + probes_[i]->reason;
   }
@@ -53,7 +56,9 @@ Task<Result<isolation::Driver*>> Tiers::choose(std::string tier, Millis at_most)
     if (any || m.tier == *named)
       reasons += (reasons.empty() ? "" : "; ") + std::string(name(m.tier)) + ": " + m.reason;
   if (reasons.empty()) reasons = "this node has no driver for it";
-  co_return make_error(Errc::unsupported, (any ? "no tier works on this node: " : "tier " + tier + " cannot be had on this node: ") + reasons);
+  co_return make_error(
+      Errc::unsupported,
+      (any ? "no tier works on this node: " : "tier " + tier + " cannot be had on this node: ") + reasons);
 }
 
 Task<std::vector<Tiers::Found>> Tiers::all(Millis at_most) {
@@ -64,8 +69,10 @@ Task<std::vector<Tiers::Found>> Tiers::all(Millis at_most) {
     const auto left = std::chrono::duration_cast<Millis>(until - std::chrono::steady_clock::now());
     const bool ended = co_await wait_probed(i, std::max(left, Millis(0)));
     Found found{drivers_[i]->tier(), {}, false};
-    if (ended) found.probe = *probes_[i];
-    else found.probe.reason = "its probe has not ended yet";
+    if (ended)
+      found.probe = *probes_[i];
+    else
+      found.probe.reason = "its probe has not ended yet";
     found.is_auto = found.probe.works && !auto_found;
     auto_found = auto_found || found.probe.works;
     out.push_back(std::move(found));

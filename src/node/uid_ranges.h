@@ -21,14 +21,16 @@ class UidRanges {
       next_ = (n + 1) % count_;
       return first_ + n * static_cast<std::uint32_t>(limits::uid_range_size);
     }
-    return make_error(Errc::exhausted, "all " + std::to_string(count_) +
-                                           " host id ranges of this node are in use; end a sandbox or raise uid_ranges");
+    return make_error(Errc::exhausted,
+                      "all " + std::to_string(count_) +
+                          " host id ranges of this node are in use; end a sandbox or raise uid_ranges");
   }
   // Errc::conflict: in use already, or not one of ours.
   Status hold(std::uint32_t base) {
     const auto n = index_of(base);
     if (!n || !used_.insert(*n).second)
-      return make_error(Errc::conflict, "host id range " + std::to_string(base) + " is in use or outside uid_first/uid_ranges");
+      return make_error(Errc::conflict, "host id range " + std::to_string(base) +
+                                            " is in use or outside uid_first/uid_ranges");
     return ok();
   }
   void give_back(std::uint32_t base) {

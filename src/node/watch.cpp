@@ -14,11 +14,12 @@ constexpr std::int64_t kLogReplyBytesMax = 1 << 20;
 // written between the read and the cut is lost.
 Status cut_log(const std::string& path, std::int64_t bytes_max) {
   TRY(UniqueFd fd, open_fd(path, O_RDWR | O_APPEND | O_NOFOLLOW));
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return os_error("stat", path);
   if (info.st_size <= bytes_max) return ok();
   std::string tail(static_cast<std::size_t>(bytes_max / 2), '\0');
-  const ssize_t n = ::pread(fd.get(), tail.data(), tail.size(), info.st_size - static_cast<off_t>(tail.size()));
+  const ssize_t n =
+      ::pread(fd.get(), tail.data(), tail.size(), info.st_size - static_cast<off_t>(tail.size()));
   if (n < 0) return os_error("read", path);
   tail.resize(static_cast<std::size_t>(n));
   if (const auto line = tail.find('\n'); line != tail.npos) tail.erase(0, line + 1);

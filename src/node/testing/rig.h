@@ -23,7 +23,8 @@ struct Host {
 // A driver in memory. Its sandboxes' process 1 is this test's own process, which does not end.
 class HostDriver final : public isolation::Driver {
  public:
-  HostDriver(Host& host, isolation::Tier tier, isolation::Probe probe) : host_(host), tier_(tier), probe_(std::move(probe)) {}
+  HostDriver(Host& host, isolation::Tier tier, isolation::Probe probe)
+      : host_(host), tier_(tier), probe_(std::move(probe)) {}
   isolation::Tier tier() const override { return tier_; }
   Task<isolation::Probe> probe() override { co_return probe_; }
   Task<Result<isolation::Started>> start(isolation::Spec spec) override {
@@ -68,8 +69,12 @@ class HostDriver final : public isolation::Driver {
   isolation::Probe probe_;
 };
 
-inline isolation::Probe works() { return {true, "", "memory", "1"}; }
-inline isolation::Probe broken() { return {false, "no runsc here", "memory", "1"}; }
+inline isolation::Probe works() {
+  return {true, "", "memory", "1"};
+}
+inline isolation::Probe broken() {
+  return {false, "no runsc here", "memory", "1"};
+}
 
 // A folder with one template, removed at the end.
 class Place {
@@ -82,8 +87,9 @@ class Place {
     config.edge_uid = config.api_uid = ::geteuid();
     (void)make_dirs(config.paths.template_dir("base"), 0755);
     (void)make_dirs(config.paths.layers_dir() + "/one", 0755);
-    (void)write_file_atomic(config.paths.template_dir("base") + "/template.json",
-                            R"({"name":"base","templateId":"t1","buildId":"b1","layers":["one"],"vcpus":1,"memoryMB":64})", 0644);
+    (void)write_file_atomic(
+        config.paths.template_dir("base") + "/template.json",
+        R"({"name":"base","templateId":"t1","buildId":"b1","layers":["one"],"vcpus":1,"memoryMB":64})", 0644);
   }
   ~Place() { (void)remove_tree(config.paths.root); }
   Config config;
@@ -93,8 +99,11 @@ class Place {
 // lost at its end, as with SIGKILL.
 class NodeLife {
  public:
-  NodeLife(Place& place, Host& host, const FakeClock& clock, Failpoint failpoint = [](std::string_view) {})
-      : place_(place), hub(io.get_executor(), clock, ::geteuid()), tiers(drivers(host)),
+  NodeLife(
+      Place& place, Host& host, const FakeClock& clock, Failpoint failpoint = [](std::string_view) {})
+      : place_(place),
+        hub(io.get_executor(), clock, ::geteuid()),
+        tiers(drivers(host)),
         node(NodeParts{place.config, io.get_executor(), pool, clock, tiers, hub, std::move(failpoint)}) {}
   ~NodeLife() {
     hub.stop();
