@@ -17,6 +17,7 @@ class WireNode {
     co_return true;
   }
   Status listening = ok();
+  bool quiet = false;
   std::string last_target, last_type, last_body;
 
  private:
@@ -36,6 +37,8 @@ class WireNode {
       (void)co_await exchange.write(first);
       const std::string second = rpc::envelope(0, end.SerializeAsString());
       (void)co_await exchange.write(second);
+      // A quiet stream stays open until one end gives it up.
+      for (int i = 0; quiet && !exchange.gone() && i < 1000; ++i) co_await sleep_for(Millis{10});
       const std::string last = rpc::envelope(rpc::kEnvelopeEnd, "{}");
       (void)co_await exchange.write(last);
       (void)co_await exchange.finish();
@@ -60,6 +63,8 @@ class WireNode {
   }
   rpc::Http1Server server_;
 };
+
+Task<void> wait_for(EventStream& stream, std::optional<Result<pb::Event>>& out) { out = co_await stream.next(); }
 
 class NodeWire : public ::testing::Test {
  protected:
@@ -106,6 +111,21 @@ TEST_F(NodeWire, EventsComeOneByOneUntilTheEnd) {
   EXPECT_EQ(h.run((*stream)->next())->sandbox().id(), "ione");
   EXPECT_TRUE(h.run((*stream)->next())->backlog_end());
   EXPECT_EQ(h.run((*stream)->next()).error().code, Errc::unavailable);
+}
+
+TEST_F(NodeWire, AQuietStreamEndsWhenItIsCancelled) {
+  wire.quiet = true;
+  auto stream = h.run(client->events());
+  ASSERT_TRUE(stream.ok()) << stream.error().message;
+  EXPECT_TRUE(h.run((*stream)->next()).ok());
+  EXPECT_TRUE(h.run((*stream)->next()).ok());
+  std::optional<Result<pb::Event>> waiting;
+  spawn(h.loop.get_executor(), "reader", wait_for(**stream, waiting));
+  h.settle();
+  EXPECT_FALSE(waiting);
+  (*stream)->cancel();
+  h.until([&] { return waiting.has_value(); });
+  EXPECT_FALSE(waiting->ok());
 }
 
 TEST_F(NodeWire, ANodeThatIsNotThereIsUnavailable) {

@@ -1,7 +1,6 @@
 #include "control/routes.h"
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
+#include "base/deadline.h"
 #include "base/limits.h"
 #include "control/ids.h"
 
@@ -109,11 +108,12 @@ Match find_route(std::string_view method, const std::vector<std::string>& segmen
 }
 
 Task<Result<std::string>> Call::body() {
-  using namespace asio::experimental::awaitable_operators;
   auto read = rpc::read_all(exchange.body(), limits::rest_body_bytes_max);
-  auto both = co_await (std::move(read) || sleep_for(kBodyDeadline));
-  if (both.index() == 0) co_return std::get<0>(std::move(both));
-  co_return make_error(Errc::invalid, "the body did not arrive within 10 s");
+  auto arrived = co_await within(kBodyDeadline, "body", std::move(read));
+  // The client's own slowness, not a gateway's: a 504 would be repeated.
+  if (!arrived.ok() && arrived.error().code == Errc::deadline)
+    co_return make_error(Errc::invalid, "the body did not arrive within 10 s");
+  co_return arrived;
 }
 
 Found running_sandbox(const Call& call) {
