@@ -15,6 +15,17 @@ namespace {
 constexpr Millis kUnaryDeadline{60'000};
 constexpr std::size_t kErrorBodyBytesMax = 64 * 1024;
 
+// The agent calls a user that does not exist unauthenticated, as E2B's does; here that is no matter of
+// keys.
+Error clarified(Error error) {
+  if (error.code == Errc::unauthenticated && error.message.find("invalid username") != std::string::npos) {
+    error.code = Errc::invalid;
+    error.message = error.message.substr(0, error.message.find(" (the API key")) +
+                    ": the sandbox has no such user; choose one with --user, for example --user root";
+  }
+  return error;
+}
+
 // The end frame of a stream: {} or {"error":{"code","message"}}.
 std::optional<Error> failure_of_end(std::string_view payload) {
   auto parsed = parse_json(payload.empty() ? "{}" : payload);
@@ -84,7 +95,7 @@ Task<Result<ProcessEvent>> ProcessStream::next() {
     if (!envelope)
       co_return make_error(Errc::unavailable, what_ + ": the connection ended before the command did");
     if (envelope->flags & rpc::kEnvelopeEnd) {
-      if (auto failure = failure_of_end(envelope->payload)) co_return std::move(*failure);
+      if (auto failure = failure_of_end(envelope->payload)) co_return clarified(std::move(*failure));
       co_return make_error(Errc::internal, what_ + ": the agent ended the stream without the command's end");
     }
     process::StartResponse response;
@@ -118,7 +129,7 @@ Task<Result<std::string>> AgentClient::unary(std::string rpc_path, std::string m
       co_return with_context(reply.error(), rpc_path);
     co_return backend_->unreachable(reply.error());
   }
-  if (reply->head.status != 200) co_return error_of_reply(reply->head.status, reply->body, rpc_path);
+  if (reply->head.status != 200) co_return clarified(error_of_reply(reply->head.status, reply->body, rpc_path));
   co_return std::move(reply->body);
 }
 
@@ -127,7 +138,7 @@ Task<Result<rpc::ReplyHead>> AgentClient::checked_head(rpc::ClientExchange& exch
   if (!reply.ok()) co_return backend_->unreachable(reply.error());
   if (reply->status >= 200 && reply->status <= 299) co_return std::move(reply);
   auto body = co_await rpc::read_all(exchange, kErrorBodyBytesMax);
-  co_return error_of_reply(reply->status, body.ok() ? *body : std::string(), what);
+  co_return clarified(error_of_reply(reply->status, body.ok() ? *body : std::string(), what));
 }
 
 Task<Result<std::unique_ptr<ProcessStream>>> AgentClient::start(const ProcessSpec& spec) {

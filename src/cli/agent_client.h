@@ -86,6 +86,7 @@ class AgentClient {
   Task<Status> finish_upload(rpc::ClientExchange& exchange, const std::string& path);
 
   const SandboxAccess& sandbox() const { return sandbox_; }
+  Backend& backend() { return *backend_; }
 
  private:
   rpc::RequestHead head(std::string method, std::string target) const;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/fs.h"
+#include "cli/backend.h"
 #include "cli/daemon.h"
 #include "cli/duration.h"
 #include "cli/exits.h"
@@ -42,6 +43,11 @@ std::int64_t duration_or_throw(const std::string& text, const char* option) {
   auto seconds = parse_duration(text);
   if (!seconds.ok()) throw CLI::ValidationError(option, seconds.error().message);
   return *seconds;
+}
+
+std::string id_problem(const std::string& id) {
+  const Status fine = check_id(id);
+  return fine.ok() ? "" : fine.error().message;
 }
 
 // One parse: CLI11 writes into `box`, `finish` of the command chosen turns it into options.
@@ -85,7 +91,7 @@ class Parser {
   CLI::Option* each(CLI::App* sub, const char* names, std::vector<std::string>& into, const char* what) {
     return sub->add_option(names, into, what)->allow_extra_args(false);
   }
-  void add_id(CLI::App* sub) { sub->add_option("id", box_.id, "The sandbox")->required(); }
+  void add_id(CLI::App* sub) { sub->add_option("id", box_.id, "The sandbox")->required()->check(id_problem); }
   void add_json(CLI::App* sub) { sub->add_flag("--json", box_.as_json, "JSON on standard output"); }
   void add_new_sandbox(CLI::App* sub);
   void add_inner(CLI::App* sub);
@@ -178,7 +184,7 @@ void Parser::declare_sandbox_commands() {
     if (box_.all == !box_.ids.empty()) throw CLI::RequiredError("either ids or --all");
     return CommandOptions(KillOptions{box_.ids, box_.all, box_.as_json});
   });
-  kill->add_option("ids", box_.ids, "The sandboxes");
+  kill->add_option("ids", box_.ids, "The sandboxes")->check(id_problem);
   kill->add_flag("--all", box_.all, "Every sandbox of the project");
   add_json(kill);
 
@@ -225,7 +231,7 @@ void Parser::declare_inner_commands() {
     if (box_.fresh) options.fresh = sandbox();
     return CommandOptions(options);
   });
-  shell->add_option("id", box_.id, "The sandbox");
+  shell->add_option("id", box_.id, "The sandbox")->check(id_problem);
   shell->add_flag("--new", box_.fresh, "Start a sandbox for it, and end it afterwards");
   shell->add_flag("--keep", box_.keep, "With --new: leave the sandbox running");
   add_new_sandbox(shell);
@@ -239,12 +245,13 @@ void Parser::declare_daemon_commands() {
                    [this] { return CommandOptions(TiersOptions{box_.as_json}); }));
   add_json(command("env", "Variables for E2B clients: eval \"$(atoll env)\"",
                    [this] { return CommandOptions(EnvOptions{box_.as_json}); }));
-  command("start", "Start the daemon", [] { return CommandOptions(StartOptions{}); });
+  const char* more = "What follows -- is handed to atolld (atolld --help), for example: -- --port 7800";
+  command("start", "Start the daemon", [this] { return CommandOptions(StartOptions{tail_}); })->footer(more);
   auto* stop = command("stop", "Stop the daemon; sandboxes go on running",
                        [this] { return CommandOptions(StopOptions{box_.kill_sandboxes}); });
   stop->add_flag("--kill-sandboxes", box_.kill_sandboxes, "End every sandbox of the project first");
   command("restart", "Stop and start the daemon; sandboxes go on running",
-          [] { return CommandOptions(RestartOptions{}); });
+          [this] { return CommandOptions(RestartOptions{tail_}); })->footer(more);
 }
 
 void Parser::declare_words() {
@@ -307,13 +314,19 @@ std::string command_name(const std::vector<std::string>& args) {
   return "";
 }
 
+bool takes_words(const std::string& name) {
+  for (const char* known : {"run", "exec", "shell", "start", "restart"})
+    if (name == known) return true;
+  return false;
+}
+
 }  // namespace
 
 std::variant<Invocation, Say> parse_arguments(const std::vector<std::string>& args) {
   const auto dashes = std::find(args.begin(), args.end(), "--");
   std::vector<std::string> own(args.begin(), dashes);
   const std::string name = command_name(own);
-  if (dashes == args.end() || (name != "run" && name != "exec" && name != "shell")) {
+  if (dashes == args.end() || !takes_words(name)) {
     Parser parser({});
     return parser.parse(args);
   }

@@ -97,16 +97,19 @@ Task<Status> tell_ready(Context& context, std::string_view what) {
   co_return ok();
 }
 
-Task<Status> start(Context& context, asio::thread_pool& pool) {
+Task<Status> start(Context& context, asio::thread_pool& pool, std::vector<std::string> words) {
   if (const RoleState daemon = role_state(context.global, "atolld"); daemon.alive) {
     CO_CHECK_OK(co_await wait_until_ready(context, std::nullopt));
     co_return co_await tell_ready(context, fmt::format("the daemon runs already (pid {}, for {})", daemon.process->pid,
                                                        format_duration(age_s(*daemon.process))));
   }
   std::optional<Launched> launched;
-  CO_TRY(const bool managed, co_await by_systemd(context, pool, "start"));
+  bool managed = false;
+  if (words.empty()) {  // a unit has options of its own
+    CO_TRY(managed, co_await by_systemd(context, pool, "start"));
+  }
   if (!managed) {
-    CO_TRY(launched, launch_daemon(context.global));
+    CO_TRY(launched, launch_daemon(context.global, words));
   }
   CO_CHECK_OK(co_await wait_until_ready(context, launched));
   co_return co_await tell_ready(context, "the daemon runs");
@@ -134,9 +137,9 @@ Task<Result<bool>> stop(Context& context, asio::thread_pool& pool, bool kill_san
 
 }  // namespace
 
-Task<Result<int>> execute(Context& context, StartOptions) {
+Task<Result<int>> execute(Context& context, StartOptions options) {
   asio::thread_pool pool(1);
-  CO_CHECK_OK(co_await start(context, pool));
+  CO_CHECK_OK(co_await start(context, pool, std::move(options.daemon_words)));
   co_return kExitOk;
 }
 
@@ -149,10 +152,10 @@ Task<Result<int>> execute(Context& context, StopOptions options) {
   co_return kExitOk;
 }
 
-Task<Result<int>> execute(Context& context, RestartOptions) {
+Task<Result<int>> execute(Context& context, RestartOptions options) {
   asio::thread_pool pool(1);
   CO_TRY(const bool ran, co_await stop(context, pool, false));
-  CO_CHECK_OK(co_await start(context, pool));
+  CO_CHECK_OK(co_await start(context, pool, std::move(options.daemon_words)));
   if (!ran) co_await context.note("it did not run before");
   co_return kExitOk;
 }

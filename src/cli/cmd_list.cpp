@@ -94,7 +94,7 @@ Task<Result<int>> execute(Context& context, TiersOptions options) {
   if (!tiers || !tiers->is_array())
     co_return make_error(Errc::internal, "GET /atoll/v1/tiers: the answer holds no list of tiers");
   Table table({{"TIER"}, {"WORKS"}, {"AUTO"}, {"RUNTIME"}, {"VERSION", false, 10}, {"HOLDS AGAINST"},
-               {"WHY NOT", false, 16}});
+               {"WHY", false, 16}});
   for (const json::value& tier : tiers->as_array()) {
     const bool works = text_field(tier, "works") == "true";
     table.add({printable(text_field(tier, "name")), works ? "yes" : "no",

@@ -1,10 +1,9 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "cli/ephemeral.h"
 #include "cli/exits.h"
 #include "cli/inner_process.h"
-#include "cli/lease.h"
-#include "cli/ephemeral.h"
 
 namespace atl::cli {
 namespace {
@@ -19,21 +18,10 @@ Task<Result<int>> run_hinted(Context& context, std::shared_ptr<AgentClient> agen
                              OnInterrupt policy) {
   InnerRun run{spec_of(command, context.console), policy};
   auto outcome = co_await run_inner(context, std::move(agent), std::move(run));
-  if (!outcome.ok() && outcome.error().code != Errc::unavailable) {
-    Error error = outcome.error();
-    error.message += shell_hint(command);
-    co_return error;
-  }
-  co_return outcome;
-}
-
-// A stream that broke: say what became of the sandbox rather than of the connection.
-Task<Result<int>> explain_break(std::shared_ptr<Backend> backend, std::string id, Error broken) {
-  const auto detail = co_await backend->detail(id);
-  if (!detail.ok() && detail.error().code == Errc::not_found)
-    co_return make_error(Errc::not_found, fmt::format("sandbox {} ended while the command ran: it was killed, or its "
-                                                      "time ran out (see --timeout and: atoll timeout)", id));
-  co_return broken;
+  if (outcome.ok() || outcome.error().code == Errc::unavailable) co_return outcome;
+  Error error = outcome.error();
+  error.message += shell_hint(command);
+  co_return error;
 }
 
 }  // namespace
@@ -45,8 +33,6 @@ Task<Result<int>> execute(Context& context, RunOptions options) {
   if (context.interrupts.received() == 0) {
     auto agent = std::make_shared<AgentClient>(backend, fresh->access(), options.command.user);
     outcome = co_await run_hinted(context, std::move(agent), options.command, OnInterrupt::abandon);
-    if (!outcome.ok() && outcome.error().code == Errc::unavailable)
-      outcome = co_await explain_break(backend, fresh->access().id, outcome.error());
   }
   co_await fresh->end();
   co_return outcome;
@@ -56,10 +42,7 @@ Task<Result<int>> execute(Context& context, ExecOptions options) {
   CO_TRY(const auto backend, context.connect());
   CO_TRY(const SandboxAccess access, co_await backend->access(options.id));
   auto agent = std::make_shared<AgentClient>(backend, access, options.command.user);
-  auto outcome = co_await run_hinted(context, std::move(agent), options.command, OnInterrupt::terminate);
-  if (!outcome.ok() && outcome.error().code == Errc::unavailable)
-    co_return co_await explain_break(backend, options.id, outcome.error());
-  co_return outcome;
+  co_return co_await run_hinted(context, std::move(agent), options.command, OnInterrupt::terminate);
 }
 
 }  // namespace atl::cli

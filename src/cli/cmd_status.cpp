@@ -83,12 +83,22 @@ void report_host(Report& report) {
 
 void report_api(Report& report, const json::value& status) {
   report.facts["daemon"] = status;
-  for (const char* part : {"version", "sandboxes", "templates", "project", "roles"})
-    if (const json::value* found = member_of(status, part)) {
-      json::object holder;
-      holder[part] = *found;
-      for (auto& field : flatten(holder)) report.fields.push_back(std::move(field));
-    }
+  const auto add = [&report](const char* title, std::string text) { report.fields.emplace_back(title, printable(text)); };
+  add("version", text_field(status, "version"));
+  const auto at = [&status](const char* part, const char* key) {
+    const json::value* found = member_of(status, part);
+    return found ? text_field(*found, key) : std::string();
+  };
+  add("sandboxes", fmt::format("{} running: {} CPUs, {} MB memory", at("sandboxes", "running"), at("sandboxes", "vcpus"),
+                               at("sandboxes", "memoryMB")));
+  const json::value* project = member_of(status, "project");
+  const json::value* quota = project ? member_of(*project, "quota") : nullptr;
+  if (quota)
+    add("project", fmt::format("{} ({}); at most {} sandboxes, {} CPUs, {} MB memory, {} creates a minute",
+                               text_field(*project, "name"), text_field(*project, "id"), text_field(*quota, "sandboxes"),
+                               text_field(*quota, "vcpus"), text_field(*quota, "memoryMB"),
+                               text_field(*quota, "createsPerMinute")));
+  add("templates", text_field(status, "templates"));
   const json::value* roles = member_of(status, "roles");
   const std::string node = roles ? text_field(*roles, "node") : "";
   if (!node.empty() && node != "connected")

@@ -78,8 +78,8 @@ Result<Credentials> read_credentials(const std::string& path) {
                                                 "use sudo, or set E2B_API_KEY", path, ::geteuid()));
   if (content.error().code == Errc::not_found)
     return make_error(Errc::unauthenticated,
-                      fmt::format("no API key: {} does not exist (the daemon writes it at its first start); start it "
-                                  "with: atoll start, or set E2B_API_KEY, or give --api-key-file", path));
+                      fmt::format("no API key: {} does not exist; make one with: atolld bootstrap (./setup does it), or "
+                                  "set E2B_API_KEY, or give --api-key-file", path));
   return content.error();
 }
 

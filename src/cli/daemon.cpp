@@ -111,7 +111,7 @@ bool systemd_manages(const GlobalOptions& options) {
   return false;
 }
 
-Result<Launched> launch_daemon(const GlobalOptions& options) {
+Result<Launched> launch_daemon(const GlobalOptions& options, const std::vector<std::string>& more_words) {
   if (::geteuid() != 0)
     return make_error(Errc::denied, fmt::format("starting the daemon needs root (you are uid {}): it mounts, makes "
                                                 "cgroups and gives each role its own user; use sudo", ::geteuid()));
@@ -119,6 +119,7 @@ Result<Launched> launch_daemon(const GlobalOptions& options) {
   std::vector<std::string> argv = {std::move(program)};
   if (exists(kConfigFile)) argv.insert(argv.end(), {"--config", kConfigFile});
   argv.insert(argv.end(), {"--root", options.root, "--run-dir", options.run, "run"});
+  argv.insert(argv.end(), more_words.begin(), more_words.end());
   std::vector<std::string> environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
   CHECK_OK(make_dirs(options.root, 0755));
   Launched launched;

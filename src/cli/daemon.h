@@ -41,7 +41,7 @@ struct Launched {
   std::string log;
   std::int64_t first_new_byte = 0;
 };
-Result<Launched> launch_daemon(const GlobalOptions& options);
+Result<Launched> launch_daemon(const GlobalOptions& options, const std::vector<std::string>& more_words);
 
 // The daemon's last words, for when it ended at once.
 std::string log_tail(const Launched& launched);

@@ -4,6 +4,9 @@
 
 namespace atl::cli {
 
+constexpr int kKillRetries = 10;
+constexpr Millis kKillAgain{500};
+
 Task<Result<std::unique_ptr<Ephemeral>>> Ephemeral::create(Context& context, std::shared_ptr<Backend> backend,
                                                            NewSandbox sandbox, bool keep) {
   const bool leased = !sandbox.timeout_s;
@@ -21,7 +24,14 @@ Task<void> Ephemeral::end() {
     co_await context_.note(fmt::format("kept sandbox {}; end it with: atoll kill {}", access_.id, access_.id));
     co_return;
   }
-  const Status killed = co_await backend_->kill(access_.id);
+  Status killed = co_await backend_->kill(access_.id);
+  // An edge that was restarted is back in a second; a second signal says not to wait for it.
+  const int signals = context_.interrupts.count();
+  for (int tries = 0; tries < kKillRetries && !killed.ok() && killed.error().code == Errc::unavailable; ++tries) {
+    co_await sleep_for(kKillAgain);
+    if (context_.interrupts.count() != signals) break;
+    killed = co_await backend_->kill(access_.id);
+  }
   if (!killed.ok() && killed.error().code != Errc::not_found)
     co_await context_.note(fmt::format("sandbox {} could not be ended ({}); end it with: atoll kill {}", access_.id,
                                        killed.error().message, access_.id));

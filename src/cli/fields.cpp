@@ -1,5 +1,7 @@
 #include "cli/fields.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "cli/text.h"
@@ -13,11 +15,29 @@ using Lines = std::vector<std::pair<std::string, std::string>>;
 std::string plain_text(const json::value& value) {
   if (value.is_string()) return std::string(value.as_string());
   if (value.is_null()) return "";
+  if (value.is_double()) return fmt::format("{}", value.as_double());  // Boost writes 2E0
   return json::serialize(value);
 }
 
 bool all_plain(const json::array& array) {
   return std::none_of(array.begin(), array.end(), [](const json::value& v) { return v.is_object() || v.is_array(); });
+}
+
+std::string line_of(const json::array& array) {
+  std::string text;
+  for (const json::value& item : array) text += (text.empty() ? "" : ", ") + printable(plain_text(item));
+  return text;
+}
+
+// "destination=/proc options=nosuid, noexec" where nothing in it is deeper than that; else nullopt.
+std::optional<std::string> line_of(const json::object& object) {
+  std::string text;
+  for (const auto& [key, value] : object) {
+    if (value.is_object() || (value.is_array() && !all_plain(value.as_array()))) return std::nullopt;
+    const std::string shown = value.is_array() ? line_of(value.as_array()) : printable(plain_text(value));
+    if (!shown.empty()) text += (text.empty() ? "" : "  ") + printable(key) + "=" + shown;
+  }
+  return text;
 }
 
 void flatten_into(Lines& lines, const std::string& path, const json::value& value) {
@@ -29,15 +49,15 @@ void flatten_into(Lines& lines, const std::string& path, const json::value& valu
   }
   if (value.is_array() && !all_plain(value.as_array())) {
     std::size_t index = 0;
-    for (const json::value& item : value.as_array()) flatten_into(lines, path + "[" + std::to_string(index++) + "]", item);
+    for (const json::value& item : value.as_array()) {
+      const std::string place = path + "[" + std::to_string(index++) + "]";
+      const auto line = item.is_object() ? line_of(item.as_object()) : std::nullopt;
+      if (!line) flatten_into(lines, place, item);
+      else if (lines.size() < kLinesMax) lines.emplace_back(place, *line);
+    }
     return;
   }
-  std::string text;
-  if (value.is_array()) {
-    for (const json::value& item : value.as_array()) text += (text.empty() ? "" : ", ") + printable(plain_text(item));
-  } else {
-    text = printable(plain_text(value));
-  }
+  const std::string text = value.is_array() ? line_of(value.as_array()) : printable(plain_text(value));
   if (!text.empty()) lines.emplace_back(path, text);
 }
 

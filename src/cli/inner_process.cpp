@@ -87,6 +87,19 @@ Task<Result<int>> copy_output(Context& context, std::shared_ptr<AgentClient> age
   }
 }
 
+// A stream that broke: what became of the sandbox matters more than what became of the connection.
+Task<Error> explain_break(AgentClient& agent, Error broken) {
+  const std::string& id = agent.sandbox().id;
+  const auto detail = co_await agent.backend().detail(id);
+  if (!detail.ok() && detail.error().code == Errc::not_found)
+    co_return make_error(Errc::not_found, fmt::format("sandbox {} ended while the command ran: it was killed, or its "
+                                                      "time ran out (--timeout, atoll timeout)", id));
+  if (!detail.ok()) co_return detail.error();
+  broken.message = fmt::format("the connection to sandbox {} broke ({}); the sandbox runs, and so may the command", id,
+                               broken.message);
+  co_return broken;
+}
+
 }  // namespace
 
 ProcessSpec spec_of(const InnerCommand& command, const Console& console) {
@@ -118,6 +131,7 @@ Task<Result<int>> run_inner(Context& context, std::shared_ptr<AgentClient> agent
   context.interrupts.on_resize(nullptr);
   if (outcome.ok() || !run.spec.terminal) context.console.stop_reading();
   if (!outcome.ok() && context.interrupts.received() != 0) co_return 128 + context.interrupts.received();
+  if (!outcome.ok() && outcome.error().code == Errc::unavailable) co_return co_await explain_break(*agent, outcome.error());
   co_return outcome;
 }
 

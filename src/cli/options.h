@@ -48,9 +48,9 @@ struct TimeoutOptions { std::string id; std::int64_t seconds = 0; };
 struct StatusOptions { bool as_json = false; };
 struct TiersOptions { bool as_json = false; };
 struct EnvOptions { bool as_json = false; };
-struct StartOptions {};
+struct StartOptions { std::vector<std::string> daemon_words; };  // after "--", for atolld
 struct StopOptions { bool kill_sandboxes = false; };
-struct RestartOptions {};
+struct RestartOptions { std::vector<std::string> daemon_words; };
 struct CompletionOptions { std::string shell; };
 struct VersionOptions { bool as_json = false; };
 
