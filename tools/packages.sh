@@ -41,7 +41,7 @@ install_missing() {
   # A list that is too old names files that the mirror no longer has, and an installation that was cut off
   # has to be finished first: both are mended once.
   apt_quietly "$log" install -y --no-install-recommends "${missing[@]}" ||
-    { apt_quietly "$log" update && apt_quietly "$log" install -y --no-install-recommends "${missing[@]}"; } || {
+    { dpkg --configure -a >"$log" 2>&1 && apt_quietly "$log" update && apt_quietly "$log" install -y --no-install-recommends "${missing[@]}"; } || {
       tail -n 15 "$log" >&2
       rm -f "$log"
       echo "apt-get could not install: ${missing[*]}. Check the mirrors (apt-get update), then run this again." >&2
