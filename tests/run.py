@@ -295,9 +295,9 @@ class Check:
         for tier in tiers:
             jobs += [(f"clients/python-{v}/{tier}", [self.client_python(v), HERE / "clients" / "scenario.py", tier])
                      for v in python_versions]
-            jobs += [(f"clients/js-{v}/{tier}", ["node", HERE / "clients" / "scenario.mjs", CACHE / "clients" / f"js-{v}", tier])
+            jobs += [(f"clients/js-{v}/{tier}", [TOP / "tools" / "with-node", CACHE / "node", "node", HERE / "clients" / "scenario.mjs", CACHE / "clients" / f"js-{v}", tier])
                      for v in js_versions]
-        jobs.append(("clients/cli", [sys.executable, HERE / "clients" / "cli.py", CACHE / "clients" / "cli"]))
+        jobs.append(("clients/cli", [TOP / "tools" / "with-node", CACHE / "node", sys.executable, HERE / "clients" / "cli.py", CACHE / "clients" / "cli"]))
         return jobs
 
     def cleanliness(self, footprint):
