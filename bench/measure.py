@@ -84,12 +84,12 @@ class Sink:
     """What this machine can do at this moment: Python to Python over loopback into (or from) a file."""
 
     def __init__(self):
-        self.file = tempfile.TemporaryFile(dir="/var/tmp")
+        self.file = None
         self.listener = socket.create_server(("127.0.0.1", 0))
 
     def receive(self, total):
         peer, _ = self.listener.accept()
-        self.file.seek(0)
+        self.file = tempfile.TemporaryFile(dir="/var/tmp")  # a new one each time, as in the sandbox
         buffer, left = bytearray(1 << 18), total
         while left > 0 and (count := peer.recv_into(buffer)) > 0:
             self.file.write(memoryview(buffer)[:count])
@@ -122,7 +122,6 @@ class Sink:
         thread.join()
 
     def close(self):
-        self.file.close()
         self.listener.close()
 
 
@@ -133,10 +132,12 @@ def transfer(world, rounds):
     try:
         for tier in world.tiers:
             with Lease(world, tier) as box:
-                for _ in range(rounds):
-                    up = rate(clocked(box.upload, "/tmp/hundred", content))
+                for number in range(rounds):
+                    # A new file: writing over an old one also pays for freeing it.
+                    path = f"/tmp/hundred-{number}"
+                    up = rate(clocked(box.upload, path, content))
                     plain_up = rate(clocked(sink.upload, content))
-                    down = rate(clocked(box.download, "/tmp/hundred", into))
+                    down = rate(clocked(box.download, path, into))
                     if into != content:
                         raise RuntimeError("what came back is not what was sent")
                     plain_down = rate(clocked(sink.download, into))

@@ -47,6 +47,18 @@ def load():
     return [float(x) for x in Path("/proc/loadavg").read_text().split()[:3]]
 
 
+def go_first(instance):
+    """Before other programs on a busy machine: this process and what it starts by niceness, sandboxes by their group's share."""
+    os.nice(-20)
+    group = "atoll-" + instance.options[instance.options.index("--instance") + 1]
+    for file, value in ((f"/sys/fs/cgroup/cpu/{group}/cpu.shares", 88_000), (f"/sys/fs/cgroup/{group}/cpu.weight", 10_000)):
+        if os.path.exists(file):
+            Path(file).write_text(str(value))
+    for role in ("node", "edge", "api"):
+        for task in Path(f"/proc/{instance.role_pid(role)}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), -20)
+
+
 class World:
     """A private Atoll, the bare runtimes beside it, and what the measurements ask of both."""
 
@@ -119,6 +131,7 @@ def arguments():
     parser.add_argument("--json", metavar="FILE", help="write all numbers there")
     parser.add_argument("--quick", action="store_true", help="few rounds, 256 MB instead of 1 GB of output")
     parser.add_argument("--only", metavar="NAMES", default=",".join(MEASUREMENTS), help="of " + ",".join(MEASUREMENTS))
+    parser.add_argument("--first", action="store_true", help="all that is measured goes before other programs (nice -20)")
     parser.add_argument("--tiers", default="container,gvisor", type=lambda text: text.split(","))
     parser.add_argument("--template", default="base")
     parser.add_argument("--rounds", type=int, help="instead of each measurement's own number")
@@ -148,8 +161,10 @@ def main():
     if os.geteuid() != 0:
         sys.exit("bench/run.py starts an Atoll of its own, so it must be root")
     cache = Path(os.environ.get("ATOLL_CACHE", "/var/cache/atoll"))
-    result = {"when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(cache), "quick": options.quick}
+    result = {"when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(cache), "quick": options.quick, "first": options.first}
     with frozen(options.build) as build, Instance(cache, build) as instance:
+        if options.first:
+            go_first(instance)
         world = World(instance, options)
         try:
             series, result["load1"] = measure(world, options)

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/limits.h"
+#include "base/replace_file.h"
 
 namespace atl::node {
 namespace {
@@ -130,7 +131,7 @@ Result<Record> parse_journal(std::string_view text) {
 }
 
 Status save_record(const Paths& paths, const Record& record) {
-  auto status = write_file_atomic(file_of(paths, record.id), journal_text(record), 0600);
+  auto status = replace_file(file_of(paths, record.id), journal_text(record), 0600);
   if (!status.ok()) return with_context(std::move(status).error(), "journal of sandbox " + record.id);
   return status;
 }

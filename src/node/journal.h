@@ -28,7 +28,9 @@ struct Record {
 
 bool valid_id(std::string_view id);  // [a-z0-9]{1,64}
 
-// Blocking. save: either the old or the new record survives a crash.
+// Blocking. save: the node's death leaves either the old or the new record. It is not synced, since no
+// sandbox outlives the host: after a crash of that an unreadable record, or none, is as good as one of a
+// process that is gone.
 Status save_record(const Paths& paths, const Record& record);
 Result<Record> load_record(const Paths& paths, const std::string& id);
 // Ids that have a folder, with a journal or not.

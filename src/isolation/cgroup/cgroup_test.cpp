@@ -131,7 +131,7 @@ TEST_F(Files, AV2HostWithoutTheControllersIsRefusedWithTheCure) {
 }
 
 pid_t sleeper_in(const Group& group) {
-  const auto fds = group.procs_fds();
+  const auto fds = group.join_fds();
   EXPECT_TRUE(fds.ok());
   const pid_t pid = ::fork();
   if (pid != 0) return pid;

@@ -33,8 +33,8 @@ class Group {
   // Makes the folders and sets the limits, then reads them back: Errc::unsupported when the kernel
   // did not take one exactly.
   Status create(const Limits& limits) const;
-  // Descriptors of cgroup.procs, for Command::join_cgroup_fds.
-  Result<std::vector<UniqueFd>> procs_fds() const;
+  // For Command::join_cgroup_fds: files into which a process of one thread writes "0" to join.
+  Result<std::vector<UniqueFd>> join_fds() const;
   bool exists() const;
   Result<InForce> in_force() const;
   Result<Counters> counters() const;

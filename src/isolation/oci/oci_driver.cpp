@@ -127,7 +127,7 @@ Result<ProcessId> OciDriver::run_runtime(const Spec& spec, const cgroup::Group& 
   TRY(const UniqueFd in, filled_pipe(spec.boot_config));
   TRY(const UniqueFd out, open_fd("/dev/null", O_WRONLY));
   TRY(const UniqueFd log, open_fd(spec.log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
-  TRY(const auto procs, group.procs_fds());
+  TRY(const auto procs, group.join_fds());
   const std::string runtime_log = bundle + "/runtime.log", pid_file = bundle + "/pid";
   Command command = tool_.run(spec.id, bundle, pid_file, runtime_log);
   command.stdin_fd = in.get();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/fs.h"
+#include "base/sealed_copy.h"
 
 namespace atl::isolation::oci {
 namespace {
@@ -11,9 +12,15 @@ constexpr int kRunTimeoutMs = 20'000;
 
 }  // namespace
 
+RuntimeTool::RuntimeTool(Runtime kind, std::string path, std::string state_root)
+    : kind_(kind), path_(std::move(path)), state_root_(std::move(state_root)) {
+  if (kind_ != Runtime::crun) return;
+  if (auto copy = sealed_copy(path_); copy.ok()) sealed_ = std::move(*copy);  // the file serves as well
+}
+
 Command RuntimeTool::base(const std::string& log_file) const {
   Command command;
-  command.argv = {path_, "--root=" + state_root_};
+  command.argv = {program(), "--root=" + state_root_};
   command.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   if (!log_file.empty()) command.argv.push_back("--log=" + log_file);
   if (kind_ == Runtime::crun) {
@@ -66,7 +73,7 @@ Status RuntimeTool::forget(const std::string& id) const {
 
 Result<std::string> RuntimeTool::version() const {
   Command command;
-  command.argv = {path_, "--version"};
+  command.argv = {program(), "--version"};
   command.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   command.timeout_ms = 5'000;
   TRY(const std::string said, run_ok(command));
