@@ -40,6 +40,14 @@ TEST_F(Fs, ReadRefusesMoreThanTheBound) {
   EXPECT_EQ(read_file(path_ + "/a", 4).error().code, Errc::too_large);
 }
 
+TEST_F(Fs, ReadNeitherWaitsForAPipeNorTakesADevice) {
+  ASSERT_EQ(::mkfifo((path_ + "/pipe").c_str(), 0600), 0);
+  EXPECT_EQ(read_file(path_ + "/pipe", 10).error().code, Errc::invalid);
+  EXPECT_EQ(read_file("/dev/zero", 10).error().code, Errc::invalid);
+  EXPECT_EQ(read_file(path_, 10).error().code, Errc::invalid);
+  EXPECT_TRUE(read_file("/proc/self/stat", 4096).ok());
+}
+
 TEST_F(Fs, RemoveTreeDoesNotFollowLinks) {
   ASSERT_TRUE(make_dirs(path_ + "/keep/x", 0755).ok());
   ASSERT_TRUE(make_dirs(path_ + "/gone/y", 0755).ok());

@@ -58,7 +58,12 @@ Result<UniqueFd> open_fd(const std::string& path, int flags, unsigned mode) {
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
-  TRY(UniqueFd fd, open_fd(path, O_RDONLY));
+  // A guest may have put a pipe or a device where a file is expected: opening never waits, and only
+  // files are read (those of procfs and cgroupfs count as such).
+  TRY(UniqueFd fd, open_fd(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return os_error("stat", path);
+  if (!S_ISREG(info.st_mode)) return make_error(Errc::invalid, path + ": not a regular file");
   std::string content;
   char buffer[16384];
   for (;;) {
