@@ -175,6 +175,7 @@ def main():
     print_table(result)
     print_goals(result["goals"])
     if options.json:
+        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
 
 
