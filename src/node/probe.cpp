@@ -1,5 +1,6 @@
 #include "node/probe.h"
 
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -63,7 +64,10 @@ int run_probe(const Config& asked) {
   } else {
     std::fprintf(stderr, "atolld: %s\n", ready.error().message.c_str());
   }
-  (void)remove_tree(config.paths.root);
+  // runsc leaves a mount below its state, in this process's namespace; it keeps the folder in use.
+  ::umount2((config.paths.node_dir() + "/runtimes/runsc/null-netns").c_str(), MNT_DETACH);
+  if (const auto removed = remove_tree(config.paths.root); !removed.ok())
+    std::fprintf(stderr, "atolld: %s\n", removed.error().message.c_str());
   json::array tiers;
   bool any = false;
   for (const auto& one : found) {
