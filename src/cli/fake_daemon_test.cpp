@@ -87,7 +87,7 @@ Task<void> FakeDaemon::serve_start(FakeDaemon& daemon, rpc::Exchange& exchange, 
   }
   if (daemon.sandboxes.empty()) co_return;  // killed: the connection breaks
   const std::string end = rpc::envelope(rpc::kEnvelopeEnd, "{}");
-  [[maybe_unused]] const Status sent = co_await exchange.write(end);
+  [[maybe_unused]] const Status ended = co_await exchange.write(end);
   [[maybe_unused]] const Status finished = co_await exchange.finish();
 }
 
