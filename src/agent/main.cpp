@@ -1,5 +1,6 @@
 // atoll-agent: process 1 of every sandbox. Its boot config comes on standard input
 // (agent/boot_config.h); its log is standard error; it never ends by itself.
+#include <google/protobuf/stubs/logging.h>
 #include <unistd.h>
 
 #include "agent/boot_config.h"
@@ -22,6 +23,9 @@ int run() {
   log_configure("agent", Level::info);
   harden_process();
   crypto_init();
+  // protobuf writes a line of its own to standard error for each message with a wrong byte: a
+  // client could fill the log. The parse fails all the same, and the client is told.
+  google::protobuf::SetLogHandler(nullptr);
   auto boot = read_boot_config(STDIN_FILENO);
   const Status sealed = seal_standard_streams();
   if (!boot.ok() || !sealed.ok()) {

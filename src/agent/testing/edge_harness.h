@@ -147,28 +147,21 @@ class Edge {
   // With `process_1` it is that of its own pid, network and host name namespaces.
   explicit Edge(std::string more_config = "", std::string root = "", bool process_1 = false)
       : root_(std::move(root)), process_1_(process_1) {
+    ::signal(SIGPIPE, SIG_IGN);  // an agent that does not start is a failure to report
     char folder[] = "/tmp/atoll-agent-test-XXXXXX";
     folder_ = ::mkdtemp(folder);
     boot_token_ = random_hex(32);
     socket_path_ = (root_.empty() ? folder_ : root_) + "/channel.sock";
     acceptor_.emplace(loop_.io(), asio::local::stream_protocol::endpoint(socket_path_));
     start_agent(std::move(more_config));
-    accept();
-  }
-  ~Edge() {
-    client_.reset();
-    if (agent_ > 0) {
-      ::kill(agent_, SIGKILL);
-      ::waitpid(agent_, nullptr, 0);
+    try {
+      accept();
+    } catch (...) {
+      clean_up();
+      throw;
     }
-    if (::testing::Test::HasFailure()) {
-      const auto log = read_file(folder_ + "/boot.log", 1u << 20);
-      std::cout << "the agent's log:\n" << (log.ok() ? *log : log.error().message) << "\n";
-    }
-    acceptor_.reset();
-    ::unlink(socket_path_.c_str());
-    (void)remove_tree(folder_);
   }
+  ~Edge() { clean_up(); }
 
   // The next connection of the agent; its preface must be right.
   void accept() {
@@ -259,6 +252,21 @@ class Edge {
   std::vector<std::pair<std::string, std::string>> extra_headers;
 
  private:
+  void clean_up() {
+    client_.reset();
+    if (agent_ > 0) {
+      ::kill(agent_, SIGKILL);
+      ::waitpid(agent_, nullptr, 0);
+    }
+    if (::testing::Test::HasFailure()) {
+      const auto log = read_file(folder_ + "/boot.log", 1u << 20);
+      std::cout << "the agent's log:\n" << (log.ok() ? *log : log.error().message) << "\n";
+    }
+    acceptor_.reset();
+    ::unlink(socket_path_.c_str());
+    (void)remove_tree(folder_);
+  }
+
   Task<rpc::Socket> accept_one() {
     auto socket = co_await acceptor_->async_accept(asio::use_awaitable);
     std::string preface(64, '\0');
