@@ -282,7 +282,8 @@ std::variant<Invocation, Say> Parser::parse(std::vector<std::string> args) {
   try {
     app_.parse(args);
     if (help_->parsed()) {
-      if (box_.text.empty()) return Say{app_.help(), kExitOk};
+      // Not this parser's: it would explain the command "help", which was given.
+      if (box_.text.empty()) return Say{Parser({}).app().help(), kExitOk};
       const auto named = [this](const CLI::App* sub) { return sub->get_name() == box_.text; };
       const auto found = std::as_const(app_).get_subcommands(named);
       if (found.empty()) return Say{"atoll help: there is no command \"" + box_.text + "\"\nTry: atoll help\n", kExitUsage};

@@ -115,6 +115,7 @@ TEST(Args, HelpListsTheExitCodes) {
     const Say say = said(args);
     EXPECT_EQ(say.exit_code, 0);
     EXPECT_NE(say.text.find("Exit codes:"), std::string::npos);
+    EXPECT_NE(say.text.find("completion"), std::string::npos);
   }
   EXPECT_NE(said({"help", "run"}).text.find("--keep"), std::string::npos);
   EXPECT_NE(said({"run", "--help"}).text.find("--keep"), std::string::npos);

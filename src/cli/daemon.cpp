@@ -151,7 +151,8 @@ Status end_process(const ProcessId& process, int signal, int deadline_ms) {
   if (!fd.ok()) return fd.error().code == Errc::not_found ? ok() : Status(fd.error());
   if (::syscall(SYS_pidfd_send_signal, fd->get(), signal, nullptr, 0) != 0) {
     if (errno == ESRCH) return ok();
-    return os_error("signal the daemon, pid", std::to_string(process.pid));
+    const Error error = os_error("signal the daemon, pid", std::to_string(process.pid));
+    return errno == EPERM ? make_error(Errc::denied, error.message + "; it belongs to root: use sudo") : error;
   }
   pollfd wait{fd->get(), POLLIN, 0};
   for (;;) {
