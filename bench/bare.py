@@ -105,6 +105,15 @@ class Runtime:
         times["kill"] = time.perf_counter() - begun
         return {k: v * 1000 for k, v in times.items()}
 
+    def life_or_failure(self):
+        """A round that fails is counted and told, and leaves no container behind."""
+        try:
+            return self.life()
+        except (OSError, RuntimeError) as error:
+            with open(os.devnull, "wb") as nowhere:
+                finish([*self.argv, "delete", "--force", f"bench{os.getpid()}x{self.count}"], nowhere)
+            return {"failure": str(error)}
+
 
 def serve():
     """Started by Helper: a setup line, then one line a life."""
@@ -115,7 +124,7 @@ def serve():
         runtime = Runtime(place, setup["path"], setup["flags"], setup["config"], setup["layers"])
         print(json.dumps({"ready": True}), flush=True)
         for _ in sys.stdin:
-            print(json.dumps(runtime.life()), flush=True)
+            print(json.dumps(runtime.life_or_failure()), flush=True)
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
 
@@ -124,10 +133,12 @@ class Helper:
     """A bare runtime behind a pipe; `absent` says why it cannot be measured here."""
 
     def __init__(self, name, place, path, flags, config, layers):
-        self.name, self.absent, self.place = name, None, Path(place)
+        self.name, self.absent, self.place, self.failures = name, None, Path(place), []
         self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self.ask({"place": str(place), "path": path, "flags": flags, "config": config, "layers": layers}):
             self.life()  # the first one pays for cold caches, and shows whether it works at all
+            if self.failures:
+                self.absent = self.failures[0]
 
     def ask(self, line):
         try:
@@ -142,7 +153,11 @@ class Helper:
         return reply
 
     def life(self):
-        return None if self.absent else self.ask({})
+        reply = None if self.absent else self.ask({})
+        if reply and "failure" in reply:
+            self.failures.append(" ".join(reply["failure"].split())[-220:])
+            return None
+        return reply
 
     def close(self):
         """Its mounts go with its namespace."""
@@ -155,7 +170,7 @@ class Engine:
     """podman or docker, where there is one that answers."""
 
     def __init__(self, name):
-        self.name, self.absent = name, None
+        self.name, self.absent, self.failures = name, None, []
         path = shutil.which(name)
         if not path:
             self.absent = "not installed"

@@ -40,6 +40,8 @@ def print_table(result):
         print(f"| {name} | {unit(name)} | {row['n']} | {row['p50']:.2f} | {row['p99']:.2f} | {row['min']:.2f} | {row['max']:.2f} | {ratio} |")
     for name, why in result["absent"].items():
         print(f"\nabsent: {name}: {why}")
+    for name, why in result["failures"].items():
+        print(f"\nfailed rounds of bare {name}: {len(why)}, the first: {why[0]}")
     print(f"\nload (1 min) before and after: {result['load1']}\n")
 
 

@@ -168,6 +168,8 @@ def main():
         world = World(instance, options)
         try:
             series, result["load1"] = measure(world, options)
+            # Rounds that failed are missing in the series, which must not go unnoticed.
+            result["failures"] = {b.name: b.failures for b in world.bare if b.failures}
         finally:
             world.close()
     result |= {"absent": world.absent, "summary": summary(series), "series": series}
