@@ -7,7 +7,8 @@ namespace {
 
 using namespace asio::experimental::awaitable_operators;
 
-constexpr std::size_t kBufferBytes = 64 * 1024;
+constexpr std::size_t kBufferBytesMin = 16 * 1024;
+constexpr std::size_t kBufferBytesMax = 256 * 1024;
 constexpr Millis kFar{24 * 3600 * 1000};
 
 std::string lower(std::string_view text) {
@@ -24,6 +25,20 @@ bool is_hop_by_hop(std::string_view lower_name) {
     if (lower_name == name) return true;
   return false;
 }
+
+// Small for small messages, since clearing memory costs too; grows when a read fills it, since each
+// piece of a long body costs a turn of the loop at both ends.
+class PieceBuffer {
+ public:
+  std::span<char> space() { return bytes_; }
+  std::string_view piece(std::size_t size) const { return {bytes_.data(), size}; }
+  void grow_if_full(std::size_t size) {
+    if (size == bytes_.size() && size < kBufferBytesMax) bytes_.resize(std::min(size * 4, kBufferBytesMax));
+  }
+
+ private:
+  std::vector<char> bytes_ = std::vector<char>(kBufferBytesMin);
+};
 
 // Until cancelled: the other direction decides when all is over.
 Task<void> park() {
@@ -47,10 +62,10 @@ Task<Result<std::size_t>> next_piece(Pump& pump, std::span<char> into) {
 }
 
 Task<void> upload(Pump& pump) {
-  std::vector<char> buffer(kBufferBytes);
+  PieceBuffer buffer;
   std::uint64_t total = 0;
   for (;;) {
-    const auto got = co_await next_piece(pump, buffer);
+    const auto got = co_await next_piece(pump, buffer.space());
     if (!got.ok()) {
       pump.upstream.cancel();
       break;
@@ -65,28 +80,30 @@ Task<void> upload(Pump& pump) {
       pump.upstream.cancel();
       break;
     }
-    const std::string_view bytes(buffer.data(), *got);
+    const std::string_view bytes = buffer.piece(*got);
     // An upstream that takes no more may still answer, so its reply is what counts.
     if (!(co_await pump.upstream.write(bytes)).ok()) break;
+    buffer.grow_if_full(*got);
   }
   co_await park();
 }
 
 Task<Status> copy_down(Pump& pump) {
-  std::vector<char> buffer(kBufferBytes);
+  PieceBuffer buffer;
   for (;;) {
-    const auto got = co_await pump.upstream.read_some(buffer);
+    const auto got = co_await pump.upstream.read_some(buffer.space());
     if (!got.ok()) co_return got.error();
     if (*got == 0) co_return co_await pump.exchange.finish();
-    const std::string_view bytes(buffer.data(), *got);
+    const std::string_view bytes = buffer.piece(*got);
     CO_CHECK_OK(co_await pump.exchange.write(bytes));
+    buffer.grow_if_full(*got);
   }
 }
 
 Task<void> raw_up(rpc::ByteStream& client, rpc::ClientExchange& upstream) {
-  std::vector<char> buffer(kBufferBytes);
+  PieceBuffer buffer;
   for (;;) {
-    const auto got = co_await client.read_some(buffer);
+    const auto got = co_await client.read_some(buffer.space());
     if (!got.ok()) {
       upstream.cancel();
       break;
@@ -95,19 +112,21 @@ Task<void> raw_up(rpc::ByteStream& client, rpc::ClientExchange& upstream) {
       (void)co_await upstream.finish_body();
       break;
     }
-    const std::string_view bytes(buffer.data(), *got);
+    const std::string_view bytes = buffer.piece(*got);
     if (!(co_await upstream.write(bytes)).ok()) break;
+    buffer.grow_if_full(*got);
   }
   co_await park();
 }
 
 Task<void> raw_down(rpc::ByteStream& client, rpc::ClientExchange& upstream) {
-  std::vector<char> buffer(kBufferBytes);
+  PieceBuffer buffer;
   for (;;) {
-    const auto got = co_await upstream.read_some(buffer);
+    const auto got = co_await upstream.read_some(buffer.space());
     if (!got.ok() || *got == 0) break;
-    const std::string_view bytes(buffer.data(), *got);
+    const std::string_view bytes = buffer.piece(*got);
     if (!(co_await client.write(bytes)).ok()) break;
+    buffer.grow_if_full(*got);
   }
   (void)co_await client.finish();
 }
