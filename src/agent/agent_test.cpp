@@ -82,7 +82,8 @@ TEST(Routes, TheRestIsRefusedInJson) {
   EXPECT_EQ(edge.request("POST", "/process.Process/Start", "{}", "application/json").status, 415);
   EXPECT_EQ(edge.request("POST", "/process.Process/List", "{", "application/json").code, "invalid_argument");
   edge.extra_headers = {{"content-encoding", "identity"}, {"accept-encoding", "identity"}};
-  EXPECT_EQ(edge.request("POST", "/process.Process/List", "{}", "application/json; charset=utf-8").body, "{}");
+  EXPECT_EQ(edge.request("POST", "/process.Process/List", "{}", "application/json; charset=utf-8").body,
+            "{}");
 }
 
 // A listener of the sandbox's own: takes one connection, echoes until its end, then says bye.
@@ -90,7 +91,8 @@ Task<bool> echo_once(tcp::acceptor& acceptor) {
   auto socket = co_await acceptor.async_accept(asio::use_awaitable);
   char buffer[4096];
   for (;;) {
-    const auto [error, n] = co_await socket.async_read_some(asio::buffer(buffer), asio::as_tuple(asio::use_awaitable));
+    const auto [error, n] =
+        co_await socket.async_read_some(asio::buffer(buffer), asio::as_tuple(asio::use_awaitable));
     if (error) break;
     co_await asio::async_write(socket, asio::buffer(buffer, n), asio::use_awaitable);
   }
@@ -169,8 +171,8 @@ TEST(Tunnels, NobodyListensIs502InJson) {
 
 TEST(Tunnels, OnlyTheLoopbackIsReached) {
   EXPECT_EQ(tunnel_port("127.0.0.1:8080"), 8080);
-  for (std::string_view wrong : {"127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:", "127.0.0.1:80x", "10.0.0.1:80",
-                                 "localhost:80", "127.0.0.1", "", "127.0.0.1:-1"})
+  for (std::string_view wrong : {"127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:", "127.0.0.1:80x",
+                                 "10.0.0.1:80", "localhost:80", "127.0.0.1", "", "127.0.0.1:-1"})
     EXPECT_FALSE(tunnel_port(wrong).has_value()) << wrong;
 }
 
@@ -206,7 +208,8 @@ TEST(Channel, ALostOneIsDialledAgainAndCommandsGoOn) {
 
 TEST(Channel, SignalsFromInsideDoNotEndTheAgent) {
   Edge edge;
-  for (int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGALRM}) ::kill(edge.agent(), number);
+  for (int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGALRM})
+    ::kill(edge.agent(), number);
   EXPECT_EQ(edge.request("GET", "/health").status, 204);
   Events run = edge.shell("kill -TERM $$; echo not reached");
   run.drain();
@@ -238,7 +241,8 @@ TEST(EmptyRoot, TheAgentServesWhereNothingElseIs) {
     EXPECT_EQ(missing.error(), "not_found") << missing.end_frame();
     // Any static program runs; the agent is one, and refuses an empty boot config.
     char self[4096] = {};
-    ASSERT_GT(::readlink(("/proc/" + std::to_string(edge.agent()) + "/exe").c_str(), self, sizeof self - 1), 0);
+    ASSERT_GT(::readlink(("/proc/" + std::to_string(edge.agent()) + "/exe").c_str(), self, sizeof self - 1),
+              0);
     std::string program = *read_file(self, 64u << 20);
     ASSERT_TRUE(write_file_atomic(root + "/program", program, 0755).ok());
     request.mutable_process()->set_cmd("/program");
@@ -271,13 +275,15 @@ TEST(Process1, DoesItsDuties) {
     Edge edge(R"(,"defaultUser":"root")", root, true);
     EXPECT_EQ(*read_file(root + "/run/e2b/.E2B_SANDBOX_ID", 100), "itest");
     Events run = edge.shell(
-        "mount -t proc proc /proc; hostname; echo $$ $PPID; read -r comm < /proc/1/comm; echo $comm; ifconfig lo;"
+        "mount -t proc proc /proc; hostname; echo $$ $PPID; read -r comm < /proc/1/comm; echo $comm; "
+        "ifconfig lo;"
         "kill -TERM 1; kill -INT 1; kill -STOP 1; for i in 1 2 3; do (sleep 0.1 &) ; done; echo done");
     run.drain();
     ASSERT_TRUE(run.end.has_value()) << run.end_frame();
     EXPECT_EQ(run.end->exit_code(), 0) << run.err;
     EXPECT_NE(run.out.find("itest\n"), std::string::npos) << run.out << run.err;
-    EXPECT_NE(run.out.find(std::to_string(run.pid) + " 1\natoll-agent\n"), std::string::npos) << run.out << run.err;
+    EXPECT_NE(run.out.find(std::to_string(run.pid) + " 1\natoll-agent\n"), std::string::npos)
+        << run.out << run.err;
     EXPECT_NE(run.out.find("UP LOOPBACK RUNNING"), std::string::npos) << run.out << run.err;
     EXPECT_NE(run.out.find("done\n"), std::string::npos);
     EXPECT_EQ(edge.request("GET", "/health").status, 204) << "signals from inside do not end it";
@@ -285,7 +291,8 @@ TEST(Process1, DoesItsDuties) {
     std::string zombies = "?";
     for (int i = 0; i < 100 && !zombies.empty(); ++i) {
       wait();
-      Events look = edge.shell("for p in /proc/[0-9]*/stat; do read -r l < $p; case $l in *') Z '*) echo $l;; esac; done");
+      Events look = edge.shell(
+          "for p in /proc/[0-9]*/stat; do read -r l < $p; case $l in *') Z '*) echo $l;; esac; done");
       look.drain();
       zombies = look.out;
     }

@@ -13,7 +13,9 @@ constexpr std::size_t kPathBytesMax = 4095;
 // sun_path holds 108 bytes, its terminating NUL among them.
 constexpr std::size_t kSocketPathBytesMax = 107;
 
-bool is_hex(std::string_view text) { return text.find_first_not_of("0123456789abcdef") == text.npos; }
+bool is_hex(std::string_view text) {
+  return text.find_first_not_of("0123456789abcdef") == text.npos;
+}
 
 Result<std::map<std::string, std::string>> read_env(const JsonReader& reader) {
   TRY(auto pairs, reader.string_map("env", limits::env_entries_max, limits::env_bytes_max));
@@ -30,7 +32,8 @@ Result<std::map<std::string, std::string>> read_env(const JsonReader& reader) {
 Result<std::string> optional_text(const JsonReader& reader, std::string_view key, std::size_t bytes_max) {
   TRY(auto found, reader.opt_string(key, bytes_max));
   std::string text = found.value_or("");
-  if (text.find('\0') != text.npos) return make_error(Errc::invalid, reader.where(key) + ": holds a NUL byte");
+  if (text.find('\0') != text.npos)
+    return make_error(Errc::invalid, reader.where(key) + ": holds a NUL byte");
   return text;
 }
 
@@ -69,7 +72,8 @@ Result<BootConfig> read_boot_config(int fd) {
     if (n < 0) return os_error("read", "boot config");
     if (n == 0) break;
     text.append(buffer, n);
-    if (text.size() > kBootConfigBytesMax) return make_error(Errc::too_large, "boot config: larger than 1 MiB");
+    if (text.size() > kBootConfigBytesMax)
+      return make_error(Errc::too_large, "boot config: larger than 1 MiB");
   }
   return parse_boot_config(text);
 }

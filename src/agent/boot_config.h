@@ -18,8 +18,8 @@ struct BootConfig {
   std::string template_id;
   std::string channel = "/run/atoll/channel.sock";
   std::map<std::string, std::string> env;
-  std::string default_user;     // "" = root
-  std::string default_workdir;  // "" = the user's home
+  std::string default_user;       // "" = root
+  std::string default_workdir;    // "" = the user's home
   std::int64_t vcpus = 0;         // 0 = unknown
   std::int64_t memory_bytes = 0;  // 0 = unknown
 };

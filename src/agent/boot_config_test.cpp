@@ -13,7 +13,9 @@ namespace {
 
 const std::string kToken(64, 'a');
 
-std::string with(std::string_view more) { return R"({"bootToken":")" + kToken + "\"" + std::string(more) + "}"; }
+std::string with(std::string_view more) {
+  return R"({"bootToken":")" + kToken + "\"" + std::string(more) + "}";
+}
 
 TEST(BootConfig, ReadsAllFields) {
   const auto config = parse_boot_config(

@@ -34,8 +34,9 @@ Task<boost::system::error_code> dial(rpc::Socket& socket, const BootConfig& boot
   if (connected.index() == 1) co_return asio::error::timed_out;
   error = std::get<0>(std::get<0>(connected));
   if (error) co_return error;
-  auto written = co_await (asio::async_write(socket, asio::buffer(boot.boot_token), asio::as_tuple(asio::use_awaitable)) ||
-                           sleep_for(kDialDeadline));
+  auto written = co_await (
+      asio::async_write(socket, asio::buffer(boot.boot_token), asio::as_tuple(asio::use_awaitable)) ||
+      sleep_for(kDialDeadline));
   if (written.index() == 1) co_return asio::error::timed_out;
   co_return std::get<0>(std::get<0>(written));
 }

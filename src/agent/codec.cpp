@@ -23,7 +23,9 @@ std::string_view media_type(std::string_view value) {
   return value;
 }
 
-std::string_view unary_type(Codec codec) { return codec == Codec::json ? "application/json" : "application/proto"; }
+std::string_view unary_type(Codec codec) {
+  return codec == Codec::json ? "application/json" : "application/proto";
+}
 std::string_view stream_type(Codec codec) {
   return codec == Codec::json ? "application/connect+json" : "application/connect+proto";
 }
@@ -45,7 +47,8 @@ std::optional<std::int64_t> digits(std::optional<std::string_view> text, std::in
   std::int64_t value = 0;
   if (!text) return std::nullopt;
   const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size() || value < 0 || value > most) return std::nullopt;
+  if (error != std::errc() || end != text->data() + text->size() || value < 0 || value > most)
+    return std::nullopt;
   return value;
 }
 
@@ -63,7 +66,8 @@ std::optional<ContentKind> content_kind(const rpc::RequestHead& request) {
 Status parse_message(std::string_view bytes, Codec codec, pb::Message& into) {
   into.Clear();
   if (bytes.size() > limits::rpc_message_bytes_max)
-    return make_error(Errc::too_large, "message of " + std::to_string(bytes.size()) + " bytes: the limit is " +
+    return make_error(Errc::too_large, "message of " + std::to_string(bytes.size()) +
+                                           " bytes: the limit is " +
                                            std::to_string(limits::rpc_message_bytes_max));
   if (codec == Codec::proto) {
     if (!into.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
@@ -73,14 +77,17 @@ Status parse_message(std::string_view bytes, Codec codec, pb::Message& into) {
   if (bytes.find_first_not_of(" \t\r\n") == bytes.npos) return ok();
   pb::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
-  const auto status = pb::util::JsonStringToMessage(pb::StringPiece(bytes.data(), bytes.size()), &into, options);
+  const auto status =
+      pb::util::JsonStringToMessage(pb::StringPiece(bytes.data(), bytes.size()), &into, options);
   if (status.ok()) return ok();
   // The parser's own text quotes the body, which can be long: its beginning tells enough.
   std::string text(status.message().data(), std::min<std::size_t>(status.message().size(), 200));
-  return make_error(Errc::invalid, "the body is not JSON of " + into.GetTypeName() + ": " + json_escape(text));
+  return make_error(Errc::invalid,
+                    "the body is not JSON of " + into.GetTypeName() + ": " + json_escape(text));
 }
 
-Task<Status> parse_message_on(asio::thread_pool& pool, std::string_view bytes, Codec codec, pb::Message& into) {
+Task<Status> parse_message_on(asio::thread_pool& pool, std::string_view bytes, Codec codec,
+                              pb::Message& into) {
   if (bytes.size() < kParseOnLoopBytesMax) co_return parse_message(bytes, codec, into);
   auto work = [bytes, codec, &into] { return parse_message(bytes, codec, into); };
   co_return co_await run_blocking(pool, std::move(work));
@@ -115,15 +122,19 @@ Task<bool> read_unary(rpc::Exchange& exchange, Codec codec, pb::Message& into, a
     co_return false;
   }
   if (encoded(exchange.request(), "content-encoding")) {
-    const Error error = make_error(Errc::unsupported, "compressed requests are not spoken here: send identity");
+    const Error error =
+        make_error(Errc::unsupported, "compressed requests are not spoken here: send identity");
     co_await reply_error(exchange, error);
     co_return false;
   }
   auto body = co_await rpc::read_all(exchange.body(), limits::rpc_message_bytes_max);
   Status parsed = ok();
-  if (!body.ok()) parsed = body.error();
-  else if (pool) parsed = co_await parse_message_on(*pool, *body, codec, into);
-  else parsed = parse_message(*body, codec, into);
+  if (!body.ok())
+    parsed = body.error();
+  else if (pool)
+    parsed = co_await parse_message_on(*pool, *body, codec, into);
+  else
+    parsed = parse_message(*body, codec, into);
   if (parsed.ok()) co_return true;
   co_await reply_error(exchange, parsed.error());
   co_return false;
@@ -144,10 +155,12 @@ Task<void> reply_error(rpc::Exchange& exchange, const Error& error) {
 
 Task<void> reply_unsupported_type(rpc::Exchange& exchange) {
   rpc::ReplyHead head = head_of(415, "application/json");
-  head.headers.add("accept-post",
-                   "application/json, application/proto, application/connect+json, application/connect+proto");
+  head.headers.add(
+      "accept-post",
+      "application/json, application/proto, application/connect+json, application/connect+proto");
   std::string body =
-      R"({"code":415,"message":"unsupported content type: unary calls take application/json or application/proto, streams application/connect+json or application/connect+proto"})";
+      R"({"code":415,"message":"unsupported content type: unary calls take application/json or )"
+      R"(application/proto, streams application/connect+json or application/connect+proto"})";
   (void)co_await exchange.reply(std::move(head), std::move(body));
 }
 

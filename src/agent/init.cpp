@@ -46,7 +46,8 @@ Status set_hostname(const std::string& name) {
 void harden_process() {
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   // Process 1 is spared the default action anyway; ignoring them makes every start the same.
-  for (int number : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU})
+  for (int number :
+       {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU})
     ::signal(number, SIG_IGN);
   ::umask(022);
   if (::syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
@@ -94,7 +95,8 @@ Status write_markers(const BootConfig& boot, const std::string& root) {
   CHECK_OK(write_marker(root + "/run/e2b/.E2B_SANDBOX", "true"));
   CHECK_OK(write_marker(root + "/run/e2b/.E2B_SANDBOX_ID", boot.sandbox_id));
   CHECK_OK(write_marker(root + "/run/e2b/.E2B_TEMPLATE_ID", boot.template_id));
-  return write_marker(root + "/.e2b", "ENV_ID=" + boot.template_id + "\nTEMPLATE_ID=" + boot.template_id + "\n");
+  return write_marker(root + "/.e2b",
+                      "ENV_ID=" + boot.template_id + "\nTEMPLATE_ID=" + boot.template_id + "\n");
 }
 
 void set_up_sandbox(const BootConfig& boot) {

@@ -48,7 +48,8 @@ int run() {
   Metrics metrics(context, MetricsRoots{});
   Router router(context, processes, files, metrics);
   log_info("agent runs", {{"sandbox", context.boot.sandbox_id}, {"process1", process_1 ? "yes" : "no"}});
-  spawn(context.executor, "channel", serve_channel(context, [&router](rpc::Exchange& e) { return router.handle(e); }));
+  spawn(context.executor, "channel",
+        serve_channel(context, [&router](rpc::Exchange& e) { return router.handle(e); }));
   for (;;) {
     try {
       loop.run();
@@ -62,4 +63,6 @@ int run() {
 }  // namespace
 }  // namespace atl::agent
 
-int main() { return atl::agent::run(); }
+int main() {
+  return atl::agent::run();
+}

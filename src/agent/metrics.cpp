@@ -105,7 +105,7 @@ Found from_processes(const std::string& proc) {
 }
 
 Disk disk_of(const std::string& path) {
-  struct statvfs info {};
+  struct statvfs info{};
   if (::statvfs(path.c_str(), &info) != 0) return {};
   const auto block = static_cast<std::int64_t>(info.f_frsize);
   return {block * static_cast<std::int64_t>(info.f_blocks - info.f_bfree),
@@ -136,7 +136,8 @@ Metrics::Metrics(AgentContext& context, MetricsRoots roots)
     : context_(context), roots_(std::move(roots)), last_at_(context.clock.steady()) {}
 
 // Of all CPUs together: 100 means that every one was busy.
-double Metrics::cpu_percent(std::int64_t cpu_usec, std::chrono::steady_clock::time_point now, std::int64_t cpus) {
+double Metrics::cpu_percent(std::int64_t cpu_usec, std::chrono::steady_clock::time_point now,
+                            std::int64_t cpus) {
   const auto span = now - last_at_;
   if (span < kLeastSpan) return last_percent_;
   const auto usec = std::chrono::duration_cast<std::chrono::microseconds>(span).count();
@@ -161,8 +162,9 @@ Task<std::string> Metrics::report() {
   co_return fmt::format(
       R"({{"ts":{},"cpu_count":{},"cpu_used_pct":{:.2f},"mem_total":{},"mem_used":{},"mem_cache":{},)"
       R"("mem_total_mib":{},"mem_used_mib":{},"mem_cache_mib":{},"disk_used":{},"disk_total":{}}})",
-      unix_millis(context_.clock.wall()) / 1000, cpus, percent, total, sample.memory_used, sample.memory_cache,
-      mib(total), mib(sample.memory_used), mib(sample.memory_cache), disk.used, disk.total);
+      unix_millis(context_.clock.wall()) / 1000, cpus, percent, total, sample.memory_used,
+      sample.memory_cache, mib(total), mib(sample.memory_used), mib(sample.memory_cache), disk.used,
+      disk.total);
 }
 
 }  // namespace atl::agent

@@ -45,13 +45,19 @@ Task<void> Router::handle(rpc::Exchange& exchange) {
   }
   const std::string_view path = target->raw_path;
   const bool get = request.method == "GET" || request.method == "HEAD";
-  if (path == "/health" && get) co_await reply_no_content(exchange);
-  else if (path == "/metrics" && get) co_await handle_metrics(exchange);
-  else if (path == "/envs" && get) co_await handle_envs(exchange);
-  else if (path == "/files" || path.starts_with("/files/")) co_await files_.handle_http(exchange, *target);
+  if (path == "/health" && get)
+    co_await reply_no_content(exchange);
+  else if (path == "/metrics" && get)
+    co_await handle_metrics(exchange);
+  else if (path == "/envs" && get)
+    co_await handle_envs(exchange);
+  else if (path == "/files" || path.starts_with("/files/"))
+    co_await files_.handle_http(exchange, *target);
   else if (path.starts_with("/process.Process/") || path.starts_with("/filesystem.Filesystem/"))
     co_await handle_rpc(exchange, *target);
-  else co_await reply_plain_error(exchange, 404, "not found: " + request.method + " " + std::string(path.substr(0, 200)));
+  else
+    co_await reply_plain_error(exchange, 404,
+                               "not found: " + request.method + " " + std::string(path.substr(0, 200)));
 }
 
 Task<void> Router::handle_rpc(rpc::Exchange& exchange, const rpc::Target& target) {

@@ -45,8 +45,8 @@ Task<Done> inward(rpc::ByteStream& outside, tcp::socket& inside) {
       inside.shutdown(tcp::socket::shutdown_send, ignored);
       co_return Done{};
     }
-    const auto [error, written] =
-        co_await asio::async_write(inside, asio::buffer(buffer.data(), *n), asio::as_tuple(asio::use_awaitable));
+    const auto [error, written] = co_await asio::async_write(inside, asio::buffer(buffer.data(), *n),
+                                                             asio::as_tuple(asio::use_awaitable));
     if (error) break;
   }
   inside.close(ignored);
@@ -58,8 +58,8 @@ Task<Done> outward(tcp::socket& inside, rpc::ByteStream& outside) {
   const auto memory = std::make_unique_for_overwrite<char[]>(kRelayBytes);
   const std::span<char> buffer(memory.get(), kRelayBytes);
   for (;;) {
-    const auto [error, n] =
-        co_await inside.async_read_some(asio::buffer(buffer.data(), buffer.size()), asio::as_tuple(asio::use_awaitable));
+    const auto [error, n] = co_await inside.async_read_some(asio::buffer(buffer.data(), buffer.size()),
+                                                            asio::as_tuple(asio::use_awaitable));
     if (error == asio::error::eof) {
       const Status finished = co_await outside.finish();
       if (finished.ok()) co_return Done{};
@@ -80,8 +80,8 @@ Task<void> refuse(rpc::Exchange& exchange, std::uint16_t port, std::string reaso
   head.status = 502;
   head.headers.add("content-type", "application/json");
   std::string body = fmt::format(
-      R"({{"code":502,"message":"The sandbox is running but port is not open","port":{},"reason":"{}"}})", port,
-      json_escape(reason));
+      R"({{"code":502,"message":"The sandbox is running but port is not open","port":{},"reason":"{}"}})",
+      port, json_escape(reason));
   (void)co_await exchange.reply(std::move(head), std::move(body));
 }
 

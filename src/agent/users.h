@@ -26,7 +26,8 @@ struct UserInfo {
 class Users {
  public:
   // Blocking (two small files): call it on the pool, once per request.
-  static Users load(const std::string& passwd_path = "/etc/passwd", const std::string& group_path = "/etc/group");
+  static Users load(const std::string& passwd_path = "/etc/passwd",
+                    const std::string& group_path = "/etc/group");
   static Users parse(std::string_view passwd, std::string_view group);
 
   // Errc::unauthenticated with E2B's own text: invalid username: 'x'.

@@ -74,7 +74,8 @@ TEST(Users, RootIsKnownWithoutAnyFile) {
 
 TEST(Users, AHugeFileIsBounded) {
   std::string passwd;
-  for (int i = 0; i < 100'000; ++i) passwd += "u" + std::to_string(i) + ":x:" + std::to_string(i) + ":1::/:\n";
+  for (int i = 0; i < 100'000; ++i)
+    passwd += "u" + std::to_string(i) + ":x:" + std::to_string(i) + ":1::/:\n";
   const Users users = Users::parse(passwd, "");
   EXPECT_TRUE(users.find("u65535").ok());
   EXPECT_FALSE(users.find("u65536").ok());

@@ -32,7 +32,9 @@ class Wakeup {
  private:
   struct Waiter {
     Waiter(Wakeup& owner, TimePoint deadline)
-        : wakeup(owner), timer(owner.executor_, deadline), at(owner.waiting_.insert(owner.waiting_.end(), &timer)) {}
+        : wakeup(owner),
+          timer(owner.executor_, deadline),
+          at(owner.waiting_.insert(owner.waiting_.end(), &timer)) {}
     ~Waiter() { wakeup.waiting_.erase(at); }
     Wakeup& wakeup;
     asio::steady_timer timer;

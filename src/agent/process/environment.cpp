@@ -12,7 +12,9 @@ constexpr int kArgsMax = 65536;
 constexpr std::size_t kArgBytesMax = 2u << 20;
 constexpr std::size_t kPathBytesMax = 4095;
 
-bool has_nul(const std::string& text) { return text.find('\0') != text.npos; }
+bool has_nul(const std::string& text) {
+  return text.find('\0') != text.npos;
+}
 
 Status check_args(const ::process::ProcessConfig& config) {
   if (config.cmd().empty()) return make_error(Errc::invalid, "process.cmd: missing, a program is required");
@@ -32,12 +34,13 @@ Status check_args(const ::process::ProcessConfig& config) {
 
 Status check_env(const ::process::ProcessConfig& config) {
   if (config.envs().size() > limits::env_entries_max)
-    return make_error(Errc::invalid, "process.envs: more than " + std::to_string(limits::env_entries_max) +
-                                         " variables");
+    return make_error(Errc::invalid,
+                      "process.envs: more than " + std::to_string(limits::env_entries_max) + " variables");
   std::size_t bytes = 0;
   for (const auto& [name, value] : config.envs()) {
     if (name.empty() || name.find('=') != name.npos || has_nul(name) || has_nul(value))
-      return make_error(Errc::invalid, "process.envs: a name is empty or holds '=' or NUL, or a value holds NUL");
+      return make_error(Errc::invalid,
+                        "process.envs: a name is empty or holds '=' or NUL, or a value holds NUL");
     bytes += name.size() + value.size();
   }
   if (bytes > limits::env_bytes_max)
@@ -47,14 +50,15 @@ Status check_env(const ::process::ProcessConfig& config) {
 }
 
 bool is_folder(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 }  // namespace
 
 Env command_env(const UserInfo& user, const Env& sandbox, const ::process::ProcessConfig& config) {
-  Env env = {{"PATH", std::string(kDefaultPath)}, {"HOME", user.home}, {"USER", user.name}, {"LOGNAME", user.name}};
+  Env env = {
+      {"PATH", std::string(kDefaultPath)}, {"HOME", user.home}, {"USER", user.name}, {"LOGNAME", user.name}};
   for (const auto& [name, value] : sandbox) env[name] = value;
   for (const auto& [name, value] : config.envs()) env[name] = value;
   return env;
@@ -62,8 +66,10 @@ Env command_env(const UserInfo& user, const Env& sandbox, const ::process::Proce
 
 std::string resolve_path(std::string_view path, const UserInfo& user) {
   if (path == "~") return user.home;
-  if (path.starts_with("~/")) path.remove_prefix(2);
-  else if (path.starts_with("/")) return std::string(path);
+  if (path.starts_with("~/"))
+    path.remove_prefix(2);
+  else if (path.starts_with("/"))
+    return std::string(path);
   return user.home + (user.home.ends_with('/') ? "" : "/") + std::string(path);
 }
 
@@ -79,7 +85,7 @@ Result<std::string> working_folder(const ::process::ProcessConfig& config, const
                                    std::string_view default_workdir) {
   if (!config.cwd().empty()) {
     const std::string path = resolve_path(config.cwd(), user);
-    struct stat info {};
+    struct stat info{};
     if (::stat(path.c_str(), &info) != 0) {
       if (errno == ENOENT || errno == ENOTDIR)
         return make_error(Errc::invalid, "cwd '" + path + "' does not exist");

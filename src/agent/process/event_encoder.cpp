@@ -42,7 +42,8 @@ void append_varint(std::string& out, std::size_t value) {
 void append_json_output(std::string& out, OutputStream stream, std::string_view bytes) {
   constexpr std::string_view before = R"({"event":{"data":{")", between = R"(":")", after = R"("}}})";
   const std::string_view name = json_name(stream);
-  append_frame_head(out, before.size() + name.size() + between.size() + (bytes.size() + 2) / 3 * 4 + after.size());
+  append_frame_head(out,
+                    before.size() + name.size() + between.size() + (bytes.size() + 2) / 3 * 4 + after.size());
   out.append(before).append(name).append(between);
   append_base64(out, bytes);
   out.append(after);
@@ -87,8 +88,10 @@ void append_base64(std::string& out, std::string_view bytes) {
 }
 
 void append_output_event(std::string& out, Codec codec, OutputStream stream, std::string_view bytes) {
-  if (codec == Codec::json) append_json_output(out, stream, bytes);
-  else append_proto_output(out, stream, bytes);
+  if (codec == Codec::json)
+    append_json_output(out, stream, bytes);
+  else
+    append_proto_output(out, stream, bytes);
 }
 
 void append_start_event(std::string& out, Codec codec, std::uint32_t pid) {
@@ -113,6 +116,8 @@ void append_keepalive_event(std::string& out, Codec codec) {
   append_message(out, codec, message);
 }
 
-std::size_t encoded_size_max(std::size_t size) { return (size + 2) / 3 * 4 + 64; }
+std::size_t encoded_size_max(std::size_t size) {
+  return (size + 2) / 3 * 4 + 64;
+}
 
 }  // namespace atl::agent

@@ -19,13 +19,14 @@ struct Stream {
 Task<std::optional<Status>> step(Stream& s, Wakeup::TimePoint quiet_until) {
   Subscriber& reader = *s.reader;
   if (s.clock.steady() >= s.deadline)
-    co_return Status(make_error(Errc::deadline, "the time that the client allowed (Connect-Timeout-Ms) has run out"));
+    co_return Status(
+        make_error(Errc::deadline, "the time that the client allowed (Connect-Timeout-Ms) has run out"));
   s.batch.clear();
   if (reader.take_batch(s.batch, s.writer.codec())) {
     s.process->reader_took();
   } else if (reader.cut) {
-    co_return Status(make_error(Errc::exhausted,
-                                "this reader took no output while others waited: connect to the process again"));
+    co_return Status(make_error(
+        Errc::exhausted, "this reader took no output while others waited: connect to the process again"));
   } else if (reader.end) {
     append_end_event(s.batch, s.writer.codec(), *reader.end);
     const Status sent = co_await s.writer.send_envelopes(s.batch);
@@ -65,8 +66,13 @@ Task<void> stream_events(rpc::Exchange& exchange, Codec codec, std::shared_ptr<P
     reader->gone = true;
     reader->wakeup.notify();
   });
-  Stream stream{StreamWriter(exchange, codec), process, reader, deadline.value_or(Wakeup::kNever),
-                keepalive_interval(exchange.request().headers), clock, {}};
+  Stream stream{StreamWriter(exchange, codec),
+                process,
+                reader,
+                deadline.value_or(Wakeup::kNever),
+                keepalive_interval(exchange.request().headers),
+                clock,
+                {}};
   if (!exchange.gone()) co_await run(stream);
   process->detach(reader);
 }

@@ -67,10 +67,12 @@ TEST(Events, EndAsTheClientsParseIt) {
   append_keepalive_event(wire, Codec::json);
   EXPECT_NE(wire.find(R"({"event":{"start":{"pid":42}}})"), std::string::npos);
   EXPECT_NE(
-      wire.find(R"({"event":{"end":{"exitCode":3,"exited":true,"status":"exit status 3","error":"exit status 3"}}})"),
+      wire.find(
+          R"({"event":{"end":{"exitCode":3,"exited":true,"status":"exit status 3","error":"exit status 3"}}})"),
       std::string::npos);
-  EXPECT_NE(wire.find(R"({"event":{"end":{"exitCode":-1,"status":"signal: killed","error":"signal: killed"}}})"),
-            std::string::npos);
+  EXPECT_NE(
+      wire.find(R"({"event":{"end":{"exitCode":-1,"status":"signal: killed","error":"signal: killed"}}})"),
+      std::string::npos);
   EXPECT_NE(wire.find(R"({"event":{"keepalive":{}}})"), std::string::npos);
 }
 
@@ -78,12 +80,15 @@ TEST(ExitReport, SpeaksOfCodesAndSignals) {
   EXPECT_EQ(exit_report(W_EXITCODE(0, 0)).status, "exit status 0");
   EXPECT_FALSE(exit_report(W_EXITCODE(0, 0)).error.has_value());
   EXPECT_EQ(exit_report(W_EXITCODE(0, SIGTERM)).status, "signal: terminated");
-  EXPECT_EQ(exit_report(W_EXITCODE(0, SIGSEGV) | WCOREFLAG).status, "signal: segmentation fault (core dumped)");
+  EXPECT_EQ(exit_report(W_EXITCODE(0, SIGSEGV) | WCOREFLAG).status,
+            "signal: segmentation fault (core dumped)");
   EXPECT_EQ(exit_report(W_EXITCODE(0, 40)).status, "signal: signal 40");
   EXPECT_EQ(exit_report(W_EXITCODE(255, 0)).exit_code, 255);
 }
 
-std::shared_ptr<const std::string> chunk(std::size_t size) { return std::make_shared<const std::string>(size, 'x'); }
+std::shared_ptr<const std::string> chunk(std::size_t size) {
+  return std::make_shared<const std::string>(size, 'x');
+}
 
 TEST(Subscriber, MergesSmallPiecesAndKeepsTheOrderOfStreams) {
   asio::io_context loop;

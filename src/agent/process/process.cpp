@@ -169,8 +169,10 @@ void Process::publish(OutputStream stream, std::string_view bytes) {
 
 std::shared_ptr<Subscriber> Process::attach() {
   auto reader = std::make_shared<Subscriber>(context_.executor);
-  if (end_) reader->end = end_;
-  else readers_.push_back(reader);
+  if (end_)
+    reader->end = end_;
+  else
+    readers_.push_back(reader);
   return reader;
 }
 
@@ -199,8 +201,10 @@ std::optional<Wakeup::TimePoint> Process::end_without_outputs() const {
   bool all_waiting = true;
   for (const Output& output : outputs_) {
     if (!output.open) continue;
-    if (output.waiting) quiet = std::max(quiet, output.waiting_since + times_.quiet);
-    else all_waiting = false;
+    if (output.waiting)
+      quiet = std::max(quiet, output.waiting_since + times_.quiet);
+    else
+      all_waiting = false;
     if (!output.waiting && !output.drained) return std::nullopt;
   }
   const auto longest = exited_at_ + times_.longest;

@@ -43,7 +43,7 @@ class Process : public std::enable_shared_from_this<Process> {
   void run(std::optional<Wakeup::TimePoint> deadline, std::function<void()> ended);
 
   pid_t pid() const { return pid_; }
-  bool running() const { return !exit_; }       // the program itself
+  bool running() const { return !exit_; }          // the program itself
   bool ended() const { return end_.has_value(); }  // and its output
   bool has_terminal() const { return terminal_; }
   const ::process::ProcessConfig& config() const { return config_; }
@@ -91,7 +91,8 @@ class Process : public std::enable_shared_from_this<Process> {
   // When the end may be told though outputs are open; nullopt = not yet known.
   std::optional<Wakeup::TimePoint> end_without_outputs() const;
   Status input_ready(bool for_terminal) const;
-  Task<Status> write_in_turn(std::string_view bytes, Wakeup::TimePoint deadline, std::shared_ptr<const bool> gone);
+  Task<Status> write_in_turn(std::string_view bytes, Wakeup::TimePoint deadline,
+                             std::shared_ptr<const bool> gone);
   void arm_input();
   Output& output(OutputStream stream) { return outputs_[static_cast<std::size_t>(stream)]; }
   asio::posix::stream_descriptor& input_descriptor();
@@ -108,9 +109,9 @@ class Process : public std::enable_shared_from_this<Process> {
   std::array<Output, 3> outputs_;  // by OutputStream; a terminal has only the third
   asio::posix::stream_descriptor stdin_;
   std::vector<std::shared_ptr<Subscriber>> readers_;
-  Wakeup room_;      // a reader took something, came or went
-  Wakeup progress_;  // an output stood empty or closed, or the process ended
-  Wakeup input_;     // the input can be written, or its turn came
+  Wakeup room_;                 // a reader took something, came or went
+  Wakeup progress_;             // an output stood empty or closed, or the process ended
+  Wakeup input_;                // the input can be written, or its turn came
   std::list<int> input_turns_;  // callers of write_input, the first one writes
   bool input_armed_ = false;
   std::size_t input_waiting_bytes_ = 0;

@@ -17,9 +17,11 @@ asio::posix::stream_descriptor& Process::input_descriptor() {
 Status Process::input_ready(bool for_terminal) const {
   if (exit_) return make_error(Errc::not_found, "process with pid " + std::to_string(pid_) + " has ended");
   if (terminal_ && !for_terminal)
-    return make_error(Errc::conflict, "error writing to stdin: the process has a terminal: send the input as pty");
+    return make_error(Errc::conflict,
+                      "error writing to stdin: the process has a terminal: send the input as pty");
   if (!terminal_ && for_terminal)
-    return make_error(Errc::conflict, "error writing to tty: the process has no terminal: send the input as stdin");
+    return make_error(Errc::conflict,
+                      "error writing to tty: the process has no terminal: send the input as stdin");
   const bool open = terminal_ ? outputs_[2].open : stdin_.is_open();
   if (!open) return make_error(Errc::conflict, "error writing to stdin: stdin not enabled or closed");
   return ok();
@@ -48,13 +50,15 @@ Task<Status> Process::write_in_turn(std::string_view bytes, Wakeup::TimePoint de
       continue;
     }
     if (errno == EINTR) continue;
-    if (errno == EPIPE) co_return make_error(Errc::conflict, "error writing to stdin: the process has closed it");
+    if (errno == EPIPE)
+      co_return make_error(Errc::conflict, "error writing to stdin: the process has closed it");
     if (errno != EAGAIN) co_return with_context(os_error("write", ""), "error writing to stdin");
     if (*gone) co_return make_error(Errc::unavailable, "the client went away");
     if (now() >= deadline)
-      co_return make_error(Errc::exhausted, "the process does not read its input: " +
-                                                std::to_string(size - bytes.size()) + " of " + std::to_string(size) +
-                                                " bytes were written before the time allowed ran out");
+      co_return make_error(Errc::exhausted,
+                           "the process does not read its input: " + std::to_string(size - bytes.size()) +
+                               " of " + std::to_string(size) +
+                               " bytes were written before the time allowed ran out");
     arm_input();
     co_await input_.wait_until(deadline);
   }
@@ -66,14 +70,15 @@ Task<Status> Process::write_input(std::string bytes, bool for_terminal, Wakeup::
   const auto self = shared_from_this();
   CO_CHECK_OK(input_ready(for_terminal));
   if (input_waiting_bytes_ + bytes.size() > kInputWaitingBytesMax)
-    co_return make_error(Errc::exhausted, "the process does not read its input: " +
-                                              std::to_string(input_waiting_bytes_) +
-                                              " bytes wait already, the limit is 33554432; send again later");
+    co_return make_error(Errc::exhausted,
+                         "the process does not read its input: " + std::to_string(input_waiting_bytes_) +
+                             " bytes wait already, the limit is 33554432; send again later");
   input_waiting_bytes_ += bytes.size();
   deadline = std::min(deadline, now() + times_.input);
   const auto turn = input_turns_.insert(input_turns_.end(), 0);
   while (turn != input_turns_.begin() && now() < deadline && !*gone) co_await input_.wait_until(deadline);
-  Status outcome = make_error(Errc::exhausted, "the process does not read its input: earlier input still waits");
+  Status outcome =
+      make_error(Errc::exhausted, "the process does not read its input: earlier input still waits");
   if (turn == input_turns_.begin()) outcome = co_await write_in_turn(bytes, deadline, gone);
   input_turns_.erase(turn);
   input_waiting_bytes_ -= bytes.size();

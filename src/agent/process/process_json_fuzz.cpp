@@ -24,10 +24,18 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   const Codec codec = (data[0] & 1) != 0 ? Codec::json : Codec::proto;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   switch (data[0] >> 1 & 3) {
-    case 0: round_trip<process::StartRequest>(bytes, codec); break;
-    case 1: round_trip<process::SendInputRequest>(bytes, codec); break;
-    case 2: round_trip<process::StreamInputRequest>(bytes, codec); break;
-    default: round_trip<process::UpdateRequest>(bytes, codec); break;
+    case 0:
+      round_trip<process::StartRequest>(bytes, codec);
+      break;
+    case 1:
+      round_trip<process::SendInputRequest>(bytes, codec);
+      break;
+    case 2:
+      round_trip<process::StreamInputRequest>(bytes, codec);
+      break;
+    default:
+      round_trip<process::UpdateRequest>(bytes, codec);
+      break;
   }
   process::StartRequest start;
   if (atl::agent::parse_message(bytes, codec, start).ok()) (void)atl::agent::check_config(start.process());

@@ -45,7 +45,8 @@ std::size_t output_bytes(const std::string& payload, Codec codec) {
   }
   constexpr std::string_view before = R"({"event":{"data":{"stdout":")", after = R"("}}})";
   if (!payload.starts_with(before)) return 0;
-  const std::string_view text = std::string_view(payload).substr(before.size(), payload.size() - before.size() - after.size());
+  const std::string_view text =
+      std::string_view(payload).substr(before.size(), payload.size() - before.size() - after.size());
   return text.size() / 4 * 3 - (text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0);
 }
 
@@ -59,7 +60,9 @@ bool alive(Edge& edge, std::uint32_t pid) {
   const std::string status = "/proc/" + std::to_string(pid) + "/status";
   return inside(edge, "grep -q '^State:' " + status + " && ! grep -q '^State:.Z' " + status);
 }
-bool there(Edge& edge, const std::string& path) { return inside(edge, "test -e " + path); }
+bool there(Edge& edge, const std::string& path) {
+  return inside(edge, "test -e " + path);
+}
 
 // The machine may be busy: what must become true gets 10 s, looked at each time the loop turned.
 template <class Condition>
@@ -99,13 +102,15 @@ TEST(ProcessTime, TheDeadlineAlsoHoldsWhenTheClientIsGone) {
 TEST(ProcessTime, ADaemonThatHoldsTheOutputDoesNotHangTheCommand) {
   Edge edge;
   const auto start = SteadyClock::now();
-  Events run = edge.shell("(sleep 4; echo late; echo late; touch " + edge.folder() + "/alive) & echo started $!");
+  Events run =
+      edge.shell("(sleep 4; echo late; echo late; touch " + edge.folder() + "/alive) & echo started $!");
   run.drain();
   EXPECT_LT(since(start).count(), 3'900);
   EXPECT_EQ(run.end->exit_code(), 0);
   const std::uint32_t daemon = std::atoi(run.out.c_str() + 8);
   EXPECT_TRUE(alive(edge, daemon));
-  EXPECT_TRUE(becomes(edge, [&] { return there(edge, edge.folder() + "/alive"); })) << "its writes must not kill it";
+  EXPECT_TRUE(becomes(edge, [&] { return there(edge, edge.folder() + "/alive"); }))
+      << "its writes must not kill it";
 }
 
 TEST(ProcessTime, OutputOfADescendantThatEndsSoonIsStillDelivered) {
@@ -142,8 +147,8 @@ TEST(ProcessVolume, MuchOutputStreamsWithFlatMemory) {
     EXPECT_EQ(run.error(), "");
     EXPECT_LT(most, 48u << 20) << "bytes of memory";
     const auto ms = since(start).count();
-    std::cout << "[ measured ] " << (codec == Codec::json ? "json" : "proto") << ": " << megabytes << " MiB in " << ms
-              << " ms, agent at most " << (most >> 10) << " KiB\n";
+    std::cout << "[ measured ] " << (codec == Codec::json ? "json" : "proto") << ": " << megabytes
+              << " MiB in " << ms << " ms, agent at most " << (most >> 10) << " KiB\n";
   }
 }
 
@@ -205,10 +210,12 @@ TEST(ProcessVolume, HundredsOfCommandsAtOnce) {
 TEST(Orphans, AreCollectedAndDoNotDisturbTheOthers) {
   Edge edge;
   Events bystander = edge.shell("read line; exit 7", true);
-  Events bomb = edge.shell("for i in 1 2 3 4 5 6 7 8 9 10; do (for j in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.2 &) ; done) ; done");
+  Events bomb = edge.shell(
+      "for i in 1 2 3 4 5 6 7 8 9 10; do (for j in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.2 &) ; done) ; done");
   bomb.drain();
   EXPECT_EQ(bomb.end->exit_code(), 0);
-  EXPECT_TRUE(becomes(edge, [&] { return children_of(edge.agent()) == std::to_string(bystander.pid) + " "; }));
+  EXPECT_TRUE(
+      becomes(edge, [&] { return children_of(edge.agent()) == std::to_string(bystander.pid) + " "; }));
   ::process::SendInputRequest input;
   input.mutable_process()->set_pid(bystander.pid);
   input.mutable_input()->set_stdin("\n");

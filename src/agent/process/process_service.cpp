@@ -87,7 +87,8 @@ Task<void> ProcessService::start(rpc::Exchange& exchange, Codec codec) {
   co_await stream_events(exchange, codec, process, std::move(reader), deadline, context_.clock);
 }
 
-Task<Result<std::shared_ptr<Process>>> ProcessService::launch(::process::StartRequest request, std::string user) {
+Task<Result<std::shared_ptr<Process>>> ProcessService::launch(::process::StartRequest request,
+                                                              std::string user) {
   CO_CHECK_OK(check_config(request.process()));
   if (!table_.reserve())
     co_return make_error(Errc::exhausted, "too many commands run in this sandbox: the limit is " +
@@ -104,7 +105,8 @@ Task<Result<std::shared_ptr<Process>>> ProcessService::launch(::process::StartRe
     table_.cancel();
     co_return spawned.error();
   }
-  auto process = std::make_shared<Process>(context_, reaper_, times_, std::move(request), std::move(*spawned));
+  auto process =
+      std::make_shared<Process>(context_, reaper_, times_, std::move(request), std::move(*spawned));
   table_.add(process);
   co_return process;
 }
@@ -128,8 +130,10 @@ Task<void> ProcessService::update(rpc::Exchange& exchange, Codec codec) {
   if (!co_await read_unary(exchange, codec, request)) co_return;
   auto found = table_.find(request.process(), false);
   Status outcome = ok();
-  if (!found.ok()) outcome = found.error();
-  else if (request.has_pty() && request.pty().has_size()) outcome = (*found)->resize(size_of(request.pty()));
+  if (!found.ok())
+    outcome = found.error();
+  else if (request.has_pty() && request.pty().has_size())
+    outcome = (*found)->resize(size_of(request.pty()));
   co_await reply_status<::process::UpdateResponse>(exchange, codec, std::move(outcome));
 }
 
@@ -148,8 +152,10 @@ Task<void> ProcessService::send_input(rpc::Exchange& exchange, Codec codec) {
   if (!co_await read_unary(exchange, codec, request, &context_.pool)) co_return;
   auto found = table_.find(request.process(), false);
   Status outcome = ok();
-  if (found.ok()) outcome = co_await write(*found, request.input(), deadline, gone_flag(exchange, *found));
-  else outcome = found.error();
+  if (found.ok())
+    outcome = co_await write(*found, request.input(), deadline, gone_flag(exchange, *found));
+  else
+    outcome = found.error();
   co_await reply_status<::process::SendInputResponse>(exchange, codec, std::move(outcome));
 }
 
@@ -187,7 +193,8 @@ Task<Status> ProcessService::apply_input_stream(rpc::Exchange& exchange, Codec c
       CO_TRY(process, table_.find(request.start().process(), false));
       gone = gone_flag(exchange, process);
     } else if (request.has_data()) {
-      if (!process) co_return make_error(Errc::invalid, "data before start: the first message names the process");
+      if (!process)
+        co_return make_error(Errc::invalid, "data before start: the first message names the process");
       CO_CHECK_OK(co_await write(process, request.data().input(), Wakeup::kNever, gone));
     }
   }
@@ -200,10 +207,14 @@ Task<void> ProcessService::send_signal(rpc::Exchange& exchange, Codec codec) {
   if (!co_await read_unary(exchange, codec, request)) co_return;
   auto found = table_.find(request.process(), false);
   Status outcome = ok();
-  if (!found.ok()) outcome = found.error();
-  else if (request.signal() == ::process::SIGNAL_SIGKILL) outcome = (*found)->signal(SIGKILL);
-  else if (request.signal() == ::process::SIGNAL_SIGTERM) outcome = (*found)->signal(SIGTERM);
-  else outcome = make_error(Errc::unsupported, "invalid signal: SIGNAL_SIGTERM and SIGNAL_SIGKILL can be sent");
+  if (!found.ok())
+    outcome = found.error();
+  else if (request.signal() == ::process::SIGNAL_SIGKILL)
+    outcome = (*found)->signal(SIGKILL);
+  else if (request.signal() == ::process::SIGNAL_SIGTERM)
+    outcome = (*found)->signal(SIGTERM);
+  else
+    outcome = make_error(Errc::unsupported, "invalid signal: SIGNAL_SIGTERM and SIGNAL_SIGKILL can be sent");
   co_await reply_status<::process::SendSignalResponse>(exchange, codec, std::move(outcome));
 }
 

@@ -21,8 +21,10 @@ class ProcessService : public ::testing::TestWithParam<Codec> {
   testing::UnaryReply send(std::uint32_t pid, const std::string& text, bool pty = false) {
     ::process::SendInputRequest request;
     *request.mutable_process() = by_pid(pid);
-    if (pty) request.mutable_input()->set_pty(text);
-    else request.mutable_input()->set_stdin(text);
+    if (pty)
+      request.mutable_input()->set_pty(text);
+    else
+      request.mutable_input()->set_stdin(text);
     ::process::SendInputResponse reply;
     return edge.unary("SendInput", request, reply);
   }
@@ -113,10 +115,11 @@ TEST_P(ProcessService, FailuresToStartAreErrorsNotExits) {
   cwd.drain();
   EXPECT_EQ(cwd.error(), "invalid_argument");
   EXPECT_NE(cwd.end_frame().find("cwd '/no/such/dir' does not exist"), std::string::npos);
-  const std::pair<const char*, const char*> cases[] = {
-      {"no-such-program-here", "not_found"}, {"/no/such/program", "not_found"},
-      {"/etc/passwd", "permission_denied"},  {"/", "permission_denied"},
-      {"", "invalid_argument"}};
+  const std::pair<const char*, const char*> cases[] = {{"no-such-program-here", "not_found"},
+                                                       {"/no/such/program", "not_found"},
+                                                       {"/etc/passwd", "permission_denied"},
+                                                       {"/", "permission_denied"},
+                                                       {"", "invalid_argument"}};
   for (const auto& [cmd, code] : cases) {
     Events failed = edge.started(program(cmd));
     failed.drain();

@@ -33,10 +33,12 @@ void ProcessTable::ended(const std::shared_ptr<Process>& process) {
 }
 
 void ProcessTable::drop_old() {
-  while (!ended_.empty() && (ended_.size() > kEndedMax || ended_.front().until <= clock_.steady())) ended_.pop_front();
+  while (!ended_.empty() && (ended_.size() > kEndedMax || ended_.front().until <= clock_.steady()))
+    ended_.pop_front();
 }
 
-Result<std::shared_ptr<Process>> ProcessTable::find(const ::process::ProcessSelector& selector, bool also_ended) {
+Result<std::shared_ptr<Process>> ProcessTable::find(const ::process::ProcessSelector& selector,
+                                                    bool also_ended) {
   drop_old();
   if (selector.selector_case() == ::process::ProcessSelector::SELECTOR_NOT_SET)
     return make_error(Errc::invalid, "process: missing, a pid or a tag is required");
@@ -50,9 +52,9 @@ Result<std::shared_ptr<Process>> ProcessTable::find(const ::process::ProcessSele
   if (also_ended)
     for (auto ended = ended_.rbegin(); ended != ended_.rend(); ++ended)
       if (matches(*ended->process, selector)) return ended->process;
-  return make_error(Errc::not_found, selector.has_tag()
-                                         ? "process with tag '" + selector.tag() + "' not found"
-                                         : "process with pid " + std::to_string(selector.pid()) + " not found");
+  return make_error(Errc::not_found,
+                    selector.has_tag() ? "process with tag '" + selector.tag() + "' not found"
+                                       : "process with pid " + std::to_string(selector.pid()) + " not found");
 }
 
 void ProcessTable::list(::process::ListResponse& into) const {

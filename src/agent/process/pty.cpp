@@ -30,7 +30,8 @@ Result<Pty> open_pty(TerminalSize size, uid_t uid, gid_t gid) {
   Pty pty;
   pty.master = UniqueFd(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
   if (!pty.master.valid()) {
-    Error error = with_context(os_error("open", "/dev/ptmx"), "a terminal needs /dev/ptmx and /dev/pts in the sandbox");
+    Error error =
+        with_context(os_error("open", "/dev/ptmx"), "a terminal needs /dev/ptmx and /dev/pts in the sandbox");
     if (error.os_error == ENOENT) error.code = Errc::unsupported;
     return error;
   }

@@ -50,7 +50,7 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
 // --- In the child: async-signal-safe calls only, since the agent has threads. ---
 
 void default_signals() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = SIG_DFL;
   for (int number = 1; number < _NSIG; ++number) ::sigaction(number, &action, nullptr);
 }
@@ -165,7 +165,8 @@ Error explain(const SpawnPlan& plan, const Report& report) {
       return Error{Errc::internal, "become user '" + plan.user.name + "': " + reason, report.error};
     case Stage::streams:
       return Error{Errc::internal, "set the streams of '" + command + "': " + reason, report.error};
-    case Stage::exec: break;
+    case Stage::exec:
+      break;
   }
   Errc code = errc_of(report.error);
   if (report.error == ENOEXEC || report.error == E2BIG || report.error == EISDIR) code = Errc::invalid;
@@ -242,7 +243,8 @@ pid_t fork_with_signals_blocked(Reaper& reaper, const ChildPlan& child) {
 std::optional<Report> await_exec(int fd) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kExecDeadlineMs);
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     pollfd waiting{fd, POLLIN, 0};
     const int ready = left.count() > 0 ? ::poll(&waiting, 1, static_cast<int>(left.count())) : 0;
     if (ready < 0 && errno == EINTR) continue;
@@ -261,7 +263,8 @@ Result<Spawned> spawn_process(Reaper& reaper, const SpawnPlan& plan) {
   const std::vector<std::string> candidates = candidates_of(plan);
   const bool root = ::geteuid() == 0;
   if (!root && plan.user.uid != ::geteuid())
-    return make_error(Errc::denied, "the agent does not run as root, so it cannot run as '" + plan.user.name + "'");
+    return make_error(Errc::denied,
+                      "the agent does not run as root, so it cannot run as '" + plan.user.name + "'");
   TRY(Streams streams, make_streams(plan, root));
   int report_fds[2];
   if (::pipe2(report_fds, O_CLOEXEC) != 0) return os_error("pipe", "");

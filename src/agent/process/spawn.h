@@ -19,7 +19,7 @@ struct SpawnPlan {
   std::string search_path;        // PATH of that environment, for a command without a slash
   std::string cwd;                // absolute
   UserInfo user;
-  bool stdin_pipe = true;         // false: /dev/null
+  bool stdin_pipe = true;  // false: /dev/null
   std::optional<TerminalSize> terminal;
   std::optional<rlimit> open_files;  // RLIMIT_NOFILE for the command
 };

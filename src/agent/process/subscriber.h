@@ -29,10 +29,10 @@ class Subscriber {
   bool empty() const { return chunks_.empty(); }
   Wakeup::TimePoint full_since() const { return full_since_; }
 
-  Wakeup wakeup;                   // something below changed, or output came
-  bool gone = false;               // the client went away
-  bool cut = false;                // it was too slow, and others waited for it
-  std::optional<ExitReport> end;   // follows the output
+  Wakeup wakeup;                  // something below changed, or output came
+  bool gone = false;              // the client went away
+  bool cut = false;               // it was too slow, and others waited for it
+  std::optional<ExitReport> end;  // follows the output
 
  private:
   struct Chunk {

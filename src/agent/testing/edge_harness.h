@@ -93,7 +93,8 @@ class Events {
   }
   void take(const ::process::ProcessEvent& event) {
     if (event.has_start()) pid = event.start().pid();
-    if (event.has_data()) out += event.data().stdout(), err += event.data().stderr(), pty += event.data().pty();
+    if (event.has_data())
+      out += event.data().stdout(), err += event.data().stderr(), pty += event.data().pty();
     if (event.has_end()) end = event.end();
     if (event.has_keepalive()) ++keepalives;
   }
@@ -205,7 +206,8 @@ class Edge {
 
   std::unique_ptr<rpc::ClientExchange> open_stream(const char* method) {
     rpc::RequestHead h = head("POST", std::string("/process.Process/") + method);
-    h.headers.add("content-type", codec == Codec::json ? "application/connect+json" : "application/connect+proto");
+    h.headers.add("content-type",
+                  codec == Codec::json ? "application/connect+json" : "application/connect+proto");
     h.headers.add("connect-protocol-version", "1");
     auto opened = loop_.await(client_->open(std::move(h), true));
     EXPECT_TRUE(opened.ok());
@@ -285,17 +287,20 @@ class Edge {
 
   void start_agent(std::string more) {
     const std::string channel = root_.empty() ? socket_path_ : "/channel.sock";
-    const std::string config = R"({"bootToken":")" + boot_token_ + R"(","accessToken":")" +
-                               std::string(kAccessToken) + R"(","sandboxId":"itest","templateId":"base","channel":")" +
-                               channel + R"(","env":{"FROM_CREATE":"yes"},"vcpus":2,"memoryBytes":268435456)" + more +
-                               "}";
+    const std::string config =
+        R"({"bootToken":")" + boot_token_ + R"(","accessToken":")" + std::string(kAccessToken) +
+        R"(","sandboxId":"itest","templateId":"base","channel":")" + channel +
+        R"(","env":{"FROM_CREATE":"yes"},"vcpus":2,"memoryBytes":268435456)" + more + "}";
     const std::string path = agent_path(), log = folder_ + "/boot.log";
     const UniqueFd program(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     const UniqueFd err(::open(log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644));
     int in[2];
-    if (!program.valid() || ::pipe2(in, O_CLOEXEC) != 0) throw std::runtime_error("build atoll-agent first: " + path);
-    const unsigned long namespaces = process_1_ ? CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWNS : 0;
-    agent_ = static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+    if (!program.valid() || ::pipe2(in, O_CLOEXEC) != 0)
+      throw std::runtime_error("build atoll-agent first: " + path);
+    const unsigned long namespaces =
+        process_1_ ? CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWNS : 0;
+    agent_ =
+        static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
     if (agent_ == 0) {
       ::dup2(in[0], 0);
       ::dup2(err.get(), 2);
@@ -303,8 +308,10 @@ class Edge {
       char name[] = "atoll-agent";
       char* const argv[] = {name, nullptr};
       char* const envp[] = {nullptr};
-      if (root_.empty()) ::execve(path.c_str(), argv, envp);
-      else ::fexecve(program.get(), argv, envp);
+      if (root_.empty())
+        ::execve(path.c_str(), argv, envp);
+      else
+        ::fexecve(program.get(), argv, envp);
       ::_exit(98);
     }
     ::close(in[0]);
