@@ -5,6 +5,7 @@ Items run in stages: what must be there first (build, template, runsc, clients),
 end. Each test of an item counts once; an item that breaks without saying which test failed counts as one failure.
 """
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -183,11 +184,9 @@ class Check:
 
         worker = threading.Thread(target=others)
         worker.start()
-        ticker = threading.Event()
-        threading.Thread(target=self.show_progress, args=(ticker,), daemon=True).start()
-        step("build")
+        with self.progress(self.logs / "prepare-build.log"):
+            step("build")
         worker.join()
-        ticker.set()
         for name, (code, log) in results.items():
             if code != 0 and name != "runsc":
                 self.report.add(f"prepare {name}", Outcome(failed=[tail(log)]), 0)
@@ -195,10 +194,21 @@ class Check:
             self.report.add("prepare runsc", Outcome(skipped=[f"tier gvisor: {tail(results['runsc'][1], 1)}"]), 0)
         return results["build"][0] == 0
 
-    def show_progress(self, done):
-        while not done.wait(30):
-            steps = re.findall(r"^\[\d+/\d+\]", (self.logs / "prepare-build.log").read_text(errors="replace"), re.M)
-            self.report.say(f"building {steps[-1] if steps else ''}")
+    @contextlib.contextmanager
+    def progress(self, log):
+        """Every 30 seconds says how far a build is."""
+        done = threading.Event()
+
+        def show():
+            while not done.wait(30):
+                steps = re.findall(r"^\[\d+/\d+\]", log.read_text(errors="replace") if log.exists() else "", re.M)
+                self.report.say(f"building {steps[-1] if steps else '(waiting)'}")
+
+        threading.Thread(target=show, daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
 
     @staticmethod
     def build_targets():
@@ -232,7 +242,8 @@ class Check:
         if not self.options.list:
             log = self.logs / "fuzz-build.log"
             env = dict(os.environ, BUILD_DIR=FUZZ_BUILD.name, CMAKE_ARGS="-DATOLL_SANITIZE=ON")
-            code = run(["tools/build"] + targets, 2400, log, env)
+            with self.progress(log):
+                code = run(["tools/build"] + targets, 3000, log, env)
             if code != 0:
                 self.report.add("fuzz/build", Outcome(failed=[tail(log)]), 0)
                 return
@@ -241,8 +252,8 @@ class Check:
         for target in targets:
             def work(log, target=target):
                 corpus = tempfile.mkdtemp(prefix="atoll-fuzz-")
-                argv = [FUZZ_BUILD / "src" / target, corpus, f"-max_total_time={each}", "-timeout=10",
-                        "-rss_limit_mb=2048", f"-artifact_prefix={self.logs}/"]
+                argv = [FUZZ_BUILD / "src" / target, corpus, f"-max_total_time={each}", "-timeout=60",
+                        "-seed=1", "-rss_limit_mb=2048",  # the same start each time; longer runs by hand vary it f"-artifact_prefix={self.logs}/"]
                 code = run(argv, each + 120, log)
                 subprocess.run(["rm", "-rf", corpus], check=False)
                 if code == 0:
