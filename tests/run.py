@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,9 +69,11 @@ def run(argv, seconds, log, env=None, cwd=TOP):
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
             return None
+        finally:  # also when check itself is ended
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def tail(log, lines=25):
@@ -345,6 +348,8 @@ class Check:
 
 
 def main():
+    # What was started is ended by those who started it, on their way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog="check")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="")
