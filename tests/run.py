@@ -256,7 +256,8 @@ class Check:
             def work(log, target=target):
                 corpus = tempfile.mkdtemp(prefix="atoll-fuzz-")
                 argv = [FUZZ_BUILD / "src" / target, corpus, f"-max_total_time={each}", "-timeout=60",
-                        "-seed=1", "-rss_limit_mb=2048",  # the same start each time; longer runs by hand vary it f"-artifact_prefix={self.logs}/"]
+                        "-rss_limit_mb=2048", f"-artifact_prefix={self.logs}/",
+                        "-seed=1"]  # the same start each time; longer runs by hand vary it
                 code = run(argv, each + 120, log)
                 subprocess.run(["rm", "-rf", corpus], check=False)
                 if code == 0:
