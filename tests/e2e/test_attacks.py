@@ -68,12 +68,10 @@ class AttackBase(TierTest):
         finally:
             hog.kill()
 
-    def test_06_a_full_disk_is_an_error_inside(self):
-        error = self.fails("head -c 12G /dev/zero > /home/user/fill", timeout=240) if os.environ.get("ATOLL_CHECK_DISK") else None
+    def test_06_the_disk_is_the_sandboxs_own(self):
         size = int(self.sh("df -k --output=size / | tail -1").stdout)
         self.assertLess(size, 11 << 20, "the root's size is not the sandbox's own disk")
-        if error:
-            self.assertIn("No space left", error.stderr)
+        self.assertGreater(size, 8 << 20)
 
     def test_08_terminals_are_bounded(self):
         # gVisor has no limit for terminals of its own: there the limit on descriptors is what stops it.

@@ -101,6 +101,14 @@ class Cli(unittest.TestCase):
             self.assertRegex(out, rb"^user\n/home/user\n *\d+\n$", tier)
             self.assertEqual(self.works("run", "--template", "minimal", "--tier", tier, "--", "cat", stdin=b"in"), b"in", tier)
 
+    def test_a_full_disk_is_an_error_inside(self):
+        """The minimal template's disk is small enough to fill."""
+        for tier in [t["name"] for t in json.loads(self.works("tiers", "--json"))["tiers"] if t["works"]]:
+            out = self.works("run", "--template", "minimal", "--tier", tier, "--", "sh", "-c",
+                             "dd if=/dev/zero of=/home/user/fill bs=1M count=3000 2>&1; rm /home/user/fill; echo again > /home/user/x && echo fine")
+            self.assertIn(b"No space left on device", out, tier)
+            self.assertTrue(out.endswith(b"fine\n"), (tier, out))
+
     def test_kill(self):
         victim = self.works("create").decode().strip()
         self.works("kill", victim)
