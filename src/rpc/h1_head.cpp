@@ -212,6 +212,7 @@ Result<ParsedReply> parse_reply_head(std::string_view text, std::string_view req
   const auto& message = parser.get();
   ParsedReply out;
   out.head.status = static_cast<int>(message.result_int());
+  if (out.head.status < 100) return answer(400, "a status below 100");
   TRY(out.framing, framing_of(message, out.head.content_length));
   out.keep_alive = message.version() == 11 && !token_in_list(field(message, beast_http::field::connection), "close");
   const bool bodyless = request_method == "HEAD" || out.head.status == 204 || out.head.status == 304 || out.head.status < 200;

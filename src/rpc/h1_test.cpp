@@ -445,7 +445,7 @@ TEST(H1Client, RefusesWhatIsCutOrAmbiguous) {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n"})
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 002 Low\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n"})
     EXPECT_NE(hear(bad).error, "") << bad;
 }
 
