@@ -44,7 +44,8 @@ Task<Result<std::optional<Envelope>>> EnvelopeReader::next() {
       }
     }
     const std::size_t had = buffered_.size();
-    buffered_.resize(std::max(needed, had + 4096));
+    // A length is believed only as far as bytes have come, so that five bytes do not cost megabytes.
+    buffered_.resize(std::max(had + 4096, std::min(needed, had * 2 + 64 * 1024)));
     auto got = co_await source_.read_some(std::span(buffered_).subspan(had));
     buffered_.resize(had + (got.ok() ? *got : 0));
     if (!got.ok()) co_return std::move(got).error();
@@ -56,10 +57,10 @@ Task<Result<std::optional<Envelope>>> EnvelopeReader::next() {
 }
 
 std::string_view connect_code(Errc code) {
-  constexpr std::string_view names[] = {
-      "invalid_argument",   "unauthenticated",   "permission_denied", "not_found",     "failed_precondition",
-      "already_exists",     "resource_exhausted", "deadline_exceeded", "unavailable",   "unimplemented",
-      "resource_exhausted", "internal"};
+  constexpr std::string_view names[] = {"invalid_argument",   "unauthenticated",     "permission_denied",
+                                        "not_found",          "failed_precondition", "already_exists",
+                                        "resource_exhausted", "deadline_exceeded",   "unavailable",
+                                        "unimplemented",      "resource_exhausted",  "internal"};
   return names[static_cast<int>(code)];
 }
 
@@ -69,7 +70,8 @@ int connect_status(Errc code) {
 }
 
 std::string connect_error_json(const Error& error) {
-  return fmt::format(R"({{"code":"{}","message":"{}"}})", connect_code(error.code), json_escape(error.message));
+  return fmt::format(R"({{"code":"{}","message":"{}"}})", connect_code(error.code),
+                     json_escape(error.message));
 }
 
 std::string connect_end_json(const Status& outcome) {
