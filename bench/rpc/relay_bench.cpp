@@ -18,7 +18,9 @@ using namespace atl;
 using namespace atl::rpc;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 Task<void> agent(Exchange& exchange) {
   const std::string target = exchange.request().target;
@@ -91,7 +93,8 @@ Task<void> measure_bytes(Client& client, std::uint64_t bytes) {
   const Status finished = co_await (*sending)->finish_body();
   const auto counted = co_await read_all(**sending, 100);
   const bool right = finished.ok() && counted.ok() && *counted == std::to_string(bytes);
-  std::printf("upload   %8.0f MB/s%s\n", static_cast<double>(bytes) / 1e6 / seconds_since(start), right ? "" : "  WRONG COUNT");
+  std::printf("upload   %8.0f MB/s%s\n", static_cast<double>(bytes) / 1e6 / seconds_since(start),
+              right ? "" : "  WRONG COUNT");
 
   RequestHead down;
   down.method = "GET";
@@ -106,7 +109,8 @@ Task<void> measure_bytes(Client& client, std::uint64_t bytes) {
     if (!n.ok() || *n == 0) break;
     total += *n;
   }
-  std::printf("download %8.0f MB/s%s\n", static_cast<double>(total) / 1e6 / seconds_since(start), total == bytes ? "" : "  CUT");
+  std::printf("download %8.0f MB/s%s\n", static_cast<double>(total) / 1e6 / seconds_since(start),
+              total == bytes ? "" : "  CUT");
 }
 
 Task<void> measure_unary(Client& client, int count, const char* what) {
@@ -122,11 +126,12 @@ Task<void> measure_unary(Client& client, int count, const char* what) {
   }
   if (micros.empty()) co_return;
   std::sort(micros.begin(), micros.end());
-  std::printf("%s p50 %.0f us, p99 %.0f us (%zu of %d)\n", what, micros[micros.size() / 2], micros[micros.size() * 99 / 100],
-              micros.size(), count);
+  std::printf("%s p50 %.0f us, p99 %.0f us (%zu of %d)\n", what, micros[micros.size() / 2],
+              micros[micros.size() * 99 / 100], micros.size(), count);
 }
 
-Task<void> client_side(std::uint16_t port, Client& direct, std::uint64_t bytes, int trips, asio::io_context& loop) {
+Task<void> client_side(std::uint16_t port, Client& direct, std::uint64_t bytes, int trips,
+                       asio::io_context& loop) {
   auto client = http1_client(loop.get_executor(), {.host = "127.0.0.1", .port = port}, 8, Millis(2000));
   for (int i = 0; i < 3; ++i) co_await measure_bytes(*client, bytes);
   co_await measure_unary(*client, trips, "relayed (HTTP/1.1, HTTP/2)");
@@ -151,7 +156,8 @@ int main(int argc, char** argv) {
   spawn(agents.get_executor(), "agent", serve_http2(std::move(agent_end), {}, agent));
   spawn(agents.get_executor(), "agent 2", serve_http2(std::move(agent_end2), {}, agent));
   auto upstream = http2_client(std::move(edge_end), {}, [] {});
-  Http1Server server(edge.get_executor(), {}, [upstream](Exchange& exchange) { return relay(exchange, upstream); });
+  Http1Server server(edge.get_executor(), {},
+                     [upstream](Exchange& exchange) { return relay(exchange, upstream); });
   const auto port = server.listen_tcp("127.0.0.1", 0);
   if (!port.ok()) std::abort();
   auto direct = http2_client(std::move(client_end), {}, [] {});

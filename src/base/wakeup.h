@@ -25,9 +25,7 @@ class Wakeup {
     const auto [error] = co_await waiter.timer.async_wait(asio::as_tuple(asio::use_awaitable));
     co_return static_cast<bool>(error);
   }
-  Task<void> wait() {
-    co_await wait_until(kNever);
-  }
+  Task<void> wait() { co_await wait_until(kNever); }
   void notify() {
     for (asio::steady_timer* timer : waiting_) timer->cancel();
   }
@@ -35,7 +33,9 @@ class Wakeup {
  private:
   struct Waiter {
     Waiter(Wakeup& owner, TimePoint deadline)
-        : wakeup(owner), timer(owner.executor_, deadline), at(owner.waiting_.insert(owner.waiting_.end(), &timer)) {}
+        : wakeup(owner),
+          timer(owner.executor_, deadline),
+          at(owner.waiting_.insert(owner.waiting_.end(), &timer)) {}
     ~Waiter() { wakeup.waiting_.erase(at); }
     Wakeup& wakeup;
     asio::steady_timer timer;

@@ -72,7 +72,9 @@ TEST(Wakeup, ALoopThatEndsTakesItsWaitersWithIt) {
   EXPECT_TRUE(left.expired());
 }
 
-Task<Result<int>> quick() { co_return 7; }
+Task<Result<int>> quick() {
+  co_return 7;
+}
 Task<Result<int>> slow() {
   const bool cancelled = co_await sleep_for(Millis(60'000));
   if (cancelled) co_return make_error(Errc::internal, "cancelled");

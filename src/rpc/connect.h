@@ -19,7 +19,8 @@ struct Envelope {
 // `payload_bytes_max`, a cut envelope or an unknown flag is Errc::invalid.
 class EnvelopeReader {
  public:
-  EnvelopeReader(ByteSource& source, std::size_t payload_bytes_max) : source_(source), max_(payload_bytes_max) {}
+  EnvelopeReader(ByteSource& source, std::size_t payload_bytes_max)
+      : source_(source), max_(payload_bytes_max) {}
   Task<Result<std::optional<Envelope>>> next();
 
  private:

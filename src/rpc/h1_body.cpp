@@ -9,14 +9,21 @@ constexpr std::size_t kTrailerBytesMax = 8 * 1024;
 constexpr std::size_t kChunkLineMax = 1024;
 
 // The status that a server answers travels in os_error (see h1_head.h).
-Error refused(std::string message) { return Error{Errc::invalid, std::move(message), 400}; }
+Error refused(std::string message) {
+  return Error{Errc::invalid, std::move(message), 400};
+}
 
 }  // namespace
 
-std::string chunk_prefix(std::size_t size) { return fmt::format("{:x}\r\n", size); }
+std::string chunk_prefix(std::size_t size) {
+  return fmt::format("{:x}\r\n", size);
+}
 
 BodyReader::BodyReader(BufferedReader& reader, Framing framing, std::uint64_t length)
-    : reader_(reader), framing_(framing), state_(framing == Framing::chunked ? State::size : State::data), left_(length) {
+    : reader_(reader),
+      framing_(framing),
+      state_(framing == Framing::chunked ? State::size : State::data),
+      left_(length) {
   if (framing == Framing::none || (framing == Framing::length && length == 0)) state_ = State::ended;
 }
 
@@ -47,7 +54,8 @@ Status BodyReader::take_size(std::string_view line) {
   const auto digits = line.substr(0, line.find(';'));
   std::uint64_t size = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), size, 16);
-  if (digits.empty() || digits.size() > 15 || digits[0] == '-' || error != std::errc() || end != digits.data() + digits.size())
+  if (digits.empty() || digits.size() > 15 || digits[0] == '-' || error != std::errc() ||
+      end != digits.data() + digits.size())
     return refused("a chunk's size is no hexadecimal number");
   left_ = size;
   state_ = size > 0 ? State::data : State::trailers;
@@ -56,7 +64,9 @@ Status BodyReader::take_size(std::string_view line) {
 
 Task<Status> BodyReader::to_data() {
   while (state_ != State::data && state_ != State::ended) {
-    const std::size_t bytes_max = state_ == State::after_data ? 2 : state_ == State::size ? kChunkLineMax : kTrailerBytesMax;
+    const std::size_t bytes_max = state_ == State::after_data ? 2
+                                  : state_ == State::size     ? kChunkLineMax
+                                                              : kTrailerBytesMax;
     CO_TRY(const std::string text, co_await line(bytes_max));
     if (state_ == State::size) {
       CO_CHECK_OK(take_size(text));

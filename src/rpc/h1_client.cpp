@@ -20,7 +20,8 @@ std::string name_of(const Http1Target& target) {
 
 Result<Endpoint> endpoint_of(const Http1Target& target) {
   if (!target.unix_path.empty()) {
-    if (target.unix_path.size() > 107) return make_error(Errc::invalid, target.unix_path + ": longer than 107 bytes");
+    if (target.unix_path.size() > 107)
+      return make_error(Errc::invalid, target.unix_path + ": longer than 107 bytes");
     return Endpoint(asio::local::stream_protocol::endpoint(target.unix_path));
   }
   boost::system::error_code code;

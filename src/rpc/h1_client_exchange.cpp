@@ -8,14 +8,23 @@ constexpr int kInformationalMax = 32;  // heads before the reply's own
 // Parts of a stream that does not gather are joined up to this size, so that they are one packet.
 constexpr std::size_t kJoinMax = 16 * 1024;
 
-Error lost() { return make_error(Errc::unavailable, "the server closed the connection before the end of its reply"); }
-Error was_cancelled() { return make_error(Errc::unavailable, "the request was cancelled"); }
+Error lost() {
+  return make_error(Errc::unavailable, "the server closed the connection before the end of its reply");
+}
+Error was_cancelled() {
+  return make_error(Errc::unavailable, "the request was cancelled");
+}
 
 }  // namespace
 
-H1ClientExchange::H1ClientExchange(H1LinkPtr link, std::shared_ptr<H1Pool> pool, const RequestHead& head, bool has_body)
-    : link_(std::move(link)), pool_(std::move(pool)), method_(head.method), has_body_(has_body),
-      chunked_(has_body && !head.content_length && head.method != "CONNECT"), upgrade_(!head.upgrade.empty()) {
+H1ClientExchange::H1ClientExchange(H1LinkPtr link, std::shared_ptr<H1Pool> pool, const RequestHead& head,
+                                   bool has_body)
+    : link_(std::move(link)),
+      pool_(std::move(pool)),
+      method_(head.method),
+      has_body_(has_body),
+      chunked_(has_body && !head.content_length && head.method != "CONNECT"),
+      upgrade_(!head.upgrade.empty()) {
   if (has_body) left_ = head.content_length;
 }
 
@@ -57,8 +66,10 @@ Task<Status> H1ClientExchange::write(std::string_view bytes) {
     const SocketStream::Parts parts{bytes, {}, {}};
     co_return co_await send(parts);
   }
-  if (!has_body_ || sent_all_) co_return make_error(Errc::internal, "bytes written after the end of a request's body");
-  if (left_ && bytes.size() > *left_) co_return make_error(Errc::internal, "a request's body longer than its Content-Length");
+  if (!has_body_ || sent_all_)
+    co_return make_error(Errc::internal, "bytes written after the end of a request's body");
+  if (left_ && bytes.size() > *left_)
+    co_return make_error(Errc::internal, "a request's body longer than its Content-Length");
   if (left_) *left_ -= bytes.size();
   std::string prefix;
   if (!std::exchange(head_sent_, true)) prefix = head_text_;
@@ -74,12 +85,13 @@ Task<Status> H1ClientExchange::finish_body() {
     co_return co_await link_->stream->finish();
   }
   if (sent_all_) co_return ok();
-  if (left_.value_or(0) > 0) co_return make_error(Errc::internal, "a request's body shorter than its Content-Length");
+  if (left_.value_or(0) > 0)
+    co_return make_error(Errc::internal, "a request's body shorter than its Content-Length");
   std::string last;
   if (!std::exchange(head_sent_, true)) last = head_text_;
   if (chunked_) last += "0\r\n\r\n";
   if (!last.empty()) {
-      const SocketStream::Parts parts{last, {}, {}};
+    const SocketStream::Parts parts{last, {}, {}};
     CO_CHECK_OK(co_await send(parts));
   }
   sent_all_ = true;
@@ -100,8 +112,8 @@ Task<Result<ReplyHead>> H1ClientExchange::head() {
   if (cancelled_) co_return was_cancelled();
   CO_CHECK_OK(co_await send_pending());
   auto got = co_await read_head();
-  const bool again = !got.ok() && got.error().code == Errc::unavailable && !cancelled_ && link_ && link_->reused &&
-                     !has_body_ && link_->reader.buffered().empty();
+  const bool again = !got.ok() && got.error().code == Errc::unavailable && !cancelled_ && link_ &&
+                     link_->reused && !has_body_ && link_->reader.buffered().empty();
   if (!again) co_return got;
   CO_CHECK_OK(co_await start_again());
   co_return co_await read_head();
@@ -124,14 +136,16 @@ Task<Result<ReplyHead>> H1ClientExchange::read_head() {
     const int status = parsed->head.status;
     if (status >= 100 && status < 200 && status != 101) continue;
     raw_ = (status == 101 && upgrade_) || (method_ == "CONNECT" && status / 100 == 2);
-    if (status == 101 && !upgrade_) co_return make_error(Errc::unavailable, "the server switched protocols unasked");
+    if (status == 101 && !upgrade_)
+      co_return make_error(Errc::unavailable, "the server switched protocols unasked");
     keep_ = parsed->keep_alive && !raw_;
     body_.emplace(link_->reader, parsed->framing, parsed->head.content_length.value_or(0));
     reply_ = std::move(parsed->head);
     maybe_give_back();
     co_return *reply_;
   }
-  co_return make_error(Errc::unavailable, "the server sent more than 32 informational heads before its reply");
+  co_return make_error(Errc::unavailable,
+                       "the server sent more than 32 informational heads before its reply");
 }
 
 Task<Result<std::size_t>> H1ClientExchange::read_some(std::span<char> into) {
@@ -159,7 +173,8 @@ void H1ClientExchange::cancel() {
 }
 
 void H1ClientExchange::maybe_give_back() {
-  if (link_ && link_->socket && pool_ && keep_ && sent_all_ && !raw_ && !cancelled_ && body_ && body_->ended())
+  if (link_ && link_->socket && pool_ && keep_ && sent_all_ && !raw_ && !cancelled_ && body_ &&
+      body_->ended())
     pool_->put(std::move(link_));
 }
 

@@ -56,12 +56,12 @@ class H1ClientExchange final : public ClientExchange {
 
   H1LinkPtr link_;
   std::shared_ptr<H1Pool> pool_;
-  WriteTurn turn_;                       // the head (by head()) and the body (by write()) have two coroutines
+  WriteTurn turn_;  // the head (by head()) and the body (by write()) have two coroutines
   std::string method_;
-  std::string head_text_;                // until the reply has begun
+  std::string head_text_;  // until the reply has begun
   std::optional<ReplyHead> reply_;
   std::optional<BodyReader> body_;
-  std::optional<std::uint64_t> left_;    // of a request's body with a length
+  std::optional<std::uint64_t> left_;  // of a request's body with a length
   bool has_body_, chunked_, upgrade_;
   bool head_sent_ = false, sent_all_ = false;
   bool keep_ = false, raw_ = false, cancelled_ = false;

@@ -93,7 +93,8 @@ Task<void> H1Connection::call_handler(Handler& handler, H1Exchange& exchange) {
     failure = "an exception of unknown type";
   }
   if (!failure.empty())
-    log_error("request handler failed", {{"target", exchange.request().target.substr(0, 200)}, {"error", failure}});
+    log_error("request handler failed",
+              {{"target", exchange.request().target.substr(0, 200)}, {"error", failure}});
   if (!exchange.fresh() || exchange.gone()) co_return;
   ReplyHead head;
   head.status = 500;

@@ -11,13 +11,18 @@ namespace {
 
 constexpr std::size_t kEarlyBytesMax = 64 * 1024;  // of a next request while one is served
 
-Error client_gone() { return make_error(Errc::unavailable, "the client is gone"); }
-Error misuse(std::string what) { return make_error(Errc::internal, std::move(what)); }
+Error client_gone() {
+  return make_error(Errc::unavailable, "the client is gone");
+}
+Error misuse(std::string what) {
+  return make_error(Errc::internal, std::move(what));
+}
 
 std::string address_of(Socket& socket) {
   boost::system::error_code code;
   const auto endpoint = socket.remote_endpoint(code);
-  if (code || (endpoint.protocol().family() != AF_INET && endpoint.protocol().family() != AF_INET6)) return {};
+  if (code || (endpoint.protocol().family() != AF_INET && endpoint.protocol().family() != AF_INET6))
+    return {};
   asio::ip::tcp::endpoint tcp;
   tcp.resize(endpoint.size());
   std::memcpy(tcp.data(), endpoint.data(), endpoint.size());
@@ -30,18 +35,26 @@ std::string address_of(Socket& socket) {
 }  // namespace
 
 H1Io::H1Io(Socket socket, Http1Limits l)
-    : limits(l), stream(std::move(socket)), reader(stream), reading(std::make_shared<Watchdog>(stream.socket())),
+    : limits(l),
+      stream(std::move(socket)),
+      reader(stream),
+      reading(std::make_shared<Watchdog>(stream.socket())),
       peer(address_of(stream.socket())) {}
 
 H1Exchange::H1Exchange(std::shared_ptr<H1Io> io, ParsedRequest request)
-    : io_(std::move(io)), request_(std::move(request)),
-      body_(*this, io_->reader, request_.framing, request_.head.content_length.value_or(0)), tunnel_(*this) {}
+    : io_(std::move(io)),
+      request_(std::move(request)),
+      body_(*this, io_->reader, request_.framing, request_.head.content_length.value_or(0)),
+      tunnel_(*this) {}
 
-H1Exchange::~H1Exchange() { stop_watching(); }
+H1Exchange::~H1Exchange() {
+  stop_watching();
+}
 
 // A client that was not told to send its body may never send it, so nothing can follow.
 bool H1Exchange::closes() const {
-  return close_ || !request_.keep_alive || io_->stopping || (request_.expects_continue && !body_.reader.ended());
+  return close_ || !request_.keep_alive || io_->stopping ||
+         (request_.expects_continue && !body_.reader.ended());
 }
 
 Task<Status> H1Exchange::send(std::string_view a, std::string_view b, std::string_view c) {
@@ -154,16 +167,17 @@ void H1Exchange::stop_watching() {
 
 void H1Exchange::wait_for_end(std::shared_ptr<H1Io> io, std::shared_ptr<Monitor> monitor) {
   Socket& socket = io->stream.socket();
-  socket.async_wait(Socket::wait_read, [io = std::move(io), monitor = std::move(monitor)](boost::system::error_code error) {
-    if (error || !monitor->exchange) return;
-    char buffer[4096];
-    const ssize_t n = ::recv(io->stream.socket().native_handle(), buffer, sizeof buffer, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return wait_for_end(io, monitor);
-    if (n <= 0) return monitor->exchange->lost();
-    io->reader.push({buffer, static_cast<std::size_t>(n)});
-    monitor->early_bytes += n;
-    if (monitor->early_bytes < kEarlyBytesMax) wait_for_end(io, monitor);
-  });
+  socket.async_wait(
+      Socket::wait_read, [io = std::move(io), monitor = std::move(monitor)](boost::system::error_code error) {
+        if (error || !monitor->exchange) return;
+        char buffer[4096];
+        const ssize_t n = ::recv(io->stream.socket().native_handle(), buffer, sizeof buffer, MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return wait_for_end(io, monitor);
+        if (n <= 0) return monitor->exchange->lost();
+        io->reader.push({buffer, static_cast<std::size_t>(n)});
+        monitor->early_bytes += n;
+        if (monitor->early_bytes < kEarlyBytesMax) wait_for_end(io, monitor);
+      });
 }
 
 Task<Status> H1Exchange::send_continue() {

@@ -34,7 +34,7 @@ class H1Exchange final : public Exchange {
   bool gone() const override { return gone_; }
 
   // For the connection, when the handler has returned.
-  bool fresh() const { return state_ == State::fresh; }       // nothing was sent
+  bool fresh() const { return state_ == State::fresh; }  // nothing was sent
   bool complete() const { return state_ == State::finished; }
   bool tunnelled() const { return state_ == State::tunnel; }
   bool keeps_alive() const { return complete() && !gone_ && !closes(); }
@@ -45,7 +45,8 @@ class H1Exchange final : public Exchange {
   enum class State : std::uint8_t { fresh, started, finished, tunnel };
 
   struct Body final : ByteSource {
-    Body(H1Exchange& o, BufferedReader& r, Framing framing, std::uint64_t length) : owner(o), reader(r, framing, length) {}
+    Body(H1Exchange& o, BufferedReader& r, Framing framing, std::uint64_t length)
+        : owner(o), reader(r, framing, length) {}
     Task<Result<std::size_t>> read_some(std::span<char> into) override;
     H1Exchange& owner;
     BodyReader reader;

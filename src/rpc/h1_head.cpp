@@ -11,7 +11,9 @@ namespace beast_http = boost::beast::http;
 
 constexpr std::size_t kFieldsMax = 512;
 
-Error answer(int status, std::string message) { return Error{Errc::invalid, std::move(message), status}; }
+Error answer(int status, std::string message) {
+  return Error{Errc::invalid, std::move(message), status};
+}
 
 Error io_error(const boost::system::error_code& code) {
   return make_error(Errc::unavailable, "connection lost: " + code.message());
@@ -30,8 +32,9 @@ bool token_in_list(std::string_view list, std::string_view token) {
 }
 
 bool is_hop_field(std::string_view name) {
-  static constexpr std::string_view kHop[] = {"host", "connection", "keep-alive", "transfer-encoding", "te",
-                                              "content-length", "upgrade", "expect", "trailer"};
+  static constexpr std::string_view kHop[] = {"host",   "connection",     "keep-alive", "transfer-encoding",
+                                              "te",     "content-length", "upgrade",    "expect",
+                                              "trailer"};
   if (name.size() > 6 && iequals(name.substr(0, 6), "proxy-")) return true;
   return std::any_of(std::begin(kHop), std::end(kHop), [&](auto hop) { return iequals(hop, name); });
 }
@@ -44,7 +47,8 @@ Status check_unambiguous(std::string_view text) {
     if (text[at] == '\n' || at + 1 == text.size() || text[at + 1] != '\n')
       return answer(400, "a line of the head ends without CR LF");
     at += 2;
-    if (at < text.size() && (text[at] == ' ' || text[at] == '\t')) return answer(400, "folded header lines are refused");
+    if (at < text.size() && (text[at] == ' ' || text[at] == '\t'))
+      return answer(400, "folded header lines are refused");
   }
   return ok();
 }
@@ -87,9 +91,11 @@ Result<Framing> framing_of(const Fields& fields, std::optional<std::uint64_t>& l
   const auto encodings = fields.count(beast_http::field::transfer_encoding);
   const auto lengths = fields.count(beast_http::field::content_length);
   if (encodings > 0) {
-    if (encodings > 1 || lengths > 0) return answer(400, "both Transfer-Encoding and Content-Length, or two of one");
+    if (encodings > 1 || lengths > 0)
+      return answer(400, "both Transfer-Encoding and Content-Length, or two of one");
     const auto value = fields[beast_http::field::transfer_encoding];
-    if (!iequals({value.data(), value.size()}, "chunked")) return answer(400, "the only transfer encoding here is chunked");
+    if (!iequals({value.data(), value.size()}, "chunked"))
+      return answer(400, "the only transfer encoding here is chunked");
     return Framing::chunked;
   }
   if (lengths == 0) return Framing::none;
@@ -105,7 +111,8 @@ template <class Fields>
 Status take_fields(const Fields& fields, Headers& into) {
   std::size_t count = 0;
   for (const auto& field : fields) {
-    if (++count > kFieldsMax) return answer(431, "more than " + std::to_string(kFieldsMax) + " header fields");
+    if (++count > kFieldsMax)
+      return answer(431, "more than " + std::to_string(kFieldsMax) + " header fields");
     const std::string_view name(field.name_string().data(), field.name_string().size());
     if (!is_hop_field(name)) into.add(name, {field.value().data(), field.value().size()});
   }
@@ -134,17 +141,21 @@ Status feed(Parser& parser, std::string_view text) {
   parser.put(asio::buffer(text.data(), text.size()), code);
   if (code == beast_http::error::bad_version && names_version(text))
     return answer(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
-  if (code && code != beast_http::error::need_more) return answer(400, "malformed HTTP head: " + code.message());
+  if (code && code != beast_http::error::need_more)
+    return answer(400, "malformed HTTP head: " + code.message());
   if (!parser.is_header_done()) return answer(400, "malformed HTTP head");
   return ok();
 }
 
-bool safe(std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos; }
+bool safe(std::string_view text) {
+  return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+}
 
 Status append_fields(std::string& text, const Headers& headers) {
   for (const auto& [name, value] : headers.all()) {
     if (!is_token(name) || !safe(value))
-      return make_error(Errc::internal, "a header field whose name is no token, or with a line break or NUL, was not sent");
+      return make_error(Errc::internal,
+                        "a header field whose name is no token, or with a line break or NUL, was not sent");
     if (is_hop_field(name)) continue;
     text.append(name).append(": ").append(value).append("\r\n");
   }
@@ -182,10 +193,12 @@ Result<ParsedRequest> parse_request_head(std::string_view text, const Http1Limit
   out.head.target = std::string(message.target());
   if (out.head.target.size() > limits.target_bytes_max)
     return answer(414, "the target is longer than " + std::to_string(limits.target_bytes_max) + " bytes");
-  if (message.version() != 10 && message.version() != 11) return answer(505, "HTTP/1.0 and HTTP/1.1 are spoken here");
+  if (message.version() != 10 && message.version() != 11)
+    return answer(505, "HTTP/1.0 and HTTP/1.1 are spoken here");
   out.http_1_0 = message.version() == 10;
   TRY(out.framing, framing_of(message, out.head.content_length));
-  if (out.http_1_0 && out.framing == Framing::chunked) return answer(400, "HTTP/1.0 has no transfer encodings");
+  if (out.http_1_0 && out.framing == Framing::chunked)
+    return answer(400, "HTTP/1.0 has no transfer encodings");
   const auto hosts = message.count(beast_http::field::host);
   if (hosts > 1 || (hosts == 0 && !out.http_1_0)) return answer(400, "exactly one Host field is needed");
   out.head.authority = field(message, beast_http::field::host);
@@ -214,12 +227,17 @@ Result<ParsedReply> parse_reply_head(std::string_view text, std::string_view req
   out.head.status = static_cast<int>(message.result_int());
   if (out.head.status < 100) return answer(400, "a status below 100");
   TRY(out.framing, framing_of(message, out.head.content_length));
-  out.keep_alive = message.version() == 11 && !token_in_list(field(message, beast_http::field::connection), "close");
-  const bool bodyless = request_method == "HEAD" || out.head.status == 204 || out.head.status == 304 || out.head.status < 200;
-  if (bodyless) out.framing = Framing::none;
-  else if (out.framing == Framing::none) out.framing = Framing::until_close;
+  out.keep_alive =
+      message.version() == 11 && !token_in_list(field(message, beast_http::field::connection), "close");
+  const bool bodyless =
+      request_method == "HEAD" || out.head.status == 204 || out.head.status == 304 || out.head.status < 200;
+  if (bodyless)
+    out.framing = Framing::none;
+  else if (out.framing == Framing::none)
+    out.framing = Framing::until_close;
   if (out.framing == Framing::until_close) out.keep_alive = false;
-  if (out.framing == Framing::chunked && message.version() != 11) return answer(400, "HTTP/1.0 has no transfer encodings");
+  if (out.framing == Framing::chunked && message.version() != 11)
+    return answer(400, "HTTP/1.0 has no transfer encodings");
   CHECK_OK(take_fields(message, out.head.headers));
   if (out.head.status == 101) out.head.headers.add("upgrade", field(message, beast_http::field::upgrade));
   return out;
@@ -227,24 +245,29 @@ Result<ParsedReply> parse_reply_head(std::string_view text, std::string_view req
 
 Result<std::string> request_text(const RequestHead& head, Wire wire) {
   const bool tunnel = head.method == "CONNECT";
-  std::string text = head.method + " " + (tunnel ? head.authority : head.target) + " HTTP/1.1\r\nHost: " +
-                     (head.authority.empty() ? "localhost" : head.authority) + "\r\n";
-  const bool good_target = tunnel ? !head.authority.empty() : head.target.starts_with('/') || head.target == "*";
-  if (!is_token(head.method) || !good_target || !safe(head.target) || head.target.find(' ') != std::string::npos ||
-      !is_host(head.authority) || !safe(head.upgrade))
+  std::string text = head.method + " " + (tunnel ? head.authority : head.target) +
+                     " HTTP/1.1\r\nHost: " + (head.authority.empty() ? "localhost" : head.authority) + "\r\n";
+  const bool good_target =
+      tunnel ? !head.authority.empty() : head.target.starts_with('/') || head.target == "*";
+  if (!is_token(head.method) || !good_target || !safe(head.target) ||
+      head.target.find(' ') != std::string::npos || !is_host(head.authority) || !safe(head.upgrade))
     return make_error(Errc::invalid, "a request whose method, target or authority is malformed was not sent");
   CHECK_OK(append_fields(text, head.headers));
   if (!head.upgrade.empty()) text += "Connection: Upgrade\r\nUpgrade: " + head.upgrade + "\r\n";
-  if (wire.chunked) text += "Transfer-Encoding: chunked\r\n";
-  else if (head.content_length) text += "Content-Length: " + std::to_string(*head.content_length) + "\r\n";
+  if (wire.chunked)
+    text += "Transfer-Encoding: chunked\r\n";
+  else if (head.content_length)
+    text += "Content-Length: " + std::to_string(*head.content_length) + "\r\n";
   if (wire.close) text += "Connection: close\r\n";
   return text + "\r\n";
 }
 
 Result<std::string> reply_text(const ReplyHead& head, Wire wire, bool no_body_status) {
-  if (head.status < 100 || head.status > 999) return make_error(Errc::internal, "a reply with an impossible status was not sent");
+  if (head.status < 100 || head.status > 999)
+    return make_error(Errc::internal, "a reply with an impossible status was not sent");
   const auto reason = beast_http::obsolete_reason(beast_http::int_to_status(head.status));
-  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", head.status, std::string_view(reason.data(), reason.size()));
+  std::string text =
+      fmt::format("HTTP/1.1 {} {}\r\n", head.status, std::string_view(reason.data(), reason.size()));
   CHECK_OK(append_fields(text, head.headers));
   if (head.status == 101) {
     text += "Connection: Upgrade\r\n";
@@ -252,8 +275,10 @@ Result<std::string> reply_text(const ReplyHead& head, Wire wire, bool no_body_st
     if (!safe(upgrade)) return make_error(Errc::internal, "a header field with a line break was not sent");
     if (!upgrade.empty()) text.append("Upgrade: ").append(upgrade).append("\r\n");
   }
-  if (wire.chunked) text += "Transfer-Encoding: chunked\r\n";
-  else if (head.content_length && !no_body_status) text += "Content-Length: " + std::to_string(*head.content_length) + "\r\n";
+  if (wire.chunked)
+    text += "Transfer-Encoding: chunked\r\n";
+  else if (head.content_length && !no_body_status)
+    text += "Content-Length: " + std::to_string(*head.content_length) + "\r\n";
   if (wire.close) text += "Connection: close\r\n";
   return text + "\r\n";
 }

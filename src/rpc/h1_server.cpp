@@ -46,14 +46,16 @@ struct Http1Server::Impl : std::enable_shared_from_this<Http1Server::Impl> {
       : executor(std::move(ex)), limits(l), handler(std::move(h)), ended(executor) {}
 
   void accept_on(UniqueFd fd, int family) {
-    auto acceptor = std::make_shared<Acceptor>(executor, asio::generic::stream_protocol(family, 0), fd.release());
+    auto acceptor =
+        std::make_shared<Acceptor>(executor, asio::generic::stream_protocol(family, 0), fd.release());
     acceptors.push_back(acceptor);
     spawn(executor, "http1 accept", accept_loop(shared_from_this(), std::move(acceptor), family));
   }
 
   static Task<void> accept_loop(std::shared_ptr<Impl> self, std::shared_ptr<Acceptor> acceptor, int family) {
     while (acceptor->is_open()) {
-      const auto [code] = co_await acceptor->async_wait(Acceptor::wait_read, asio::as_tuple(asio::use_awaitable));
+      const auto [code] =
+          co_await acceptor->async_wait(Acceptor::wait_read, asio::as_tuple(asio::use_awaitable));
       if (code || !acceptor->is_open()) co_return;
       for (int i = 0; i < kAcceptsPerTurn; ++i) {
         UniqueFd fd(::accept4(acceptor->native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -76,7 +78,8 @@ struct Http1Server::Impl : std::enable_shared_from_this<Http1Server::Impl> {
     if (connections.size() >= limits.connections_max) {
       if (refusing.size() >= kRefusingMax) return;
       const auto connection = std::make_shared<H1Connection>(std::move(socket), limits);
-      Error full = make_error(Errc::unavailable, "this server has all of its " + std::to_string(limits.connections_max) +
+      Error full = make_error(Errc::unavailable, "this server has all of its " +
+                                                     std::to_string(limits.connections_max) +
                                                      " connections in use; try again later");
       start(refusing, connection, connection->run_refusing(std::move(full)));
       return;
@@ -144,9 +147,10 @@ Status Http1Server::listen_unix(const std::string& path, unsigned mode) {
   if (path.empty() || path.size() >= sizeof address.sun_path)
     return make_error(Errc::invalid, "listen on '" + path + "': a socket's path has 1 to 107 bytes");
   std::memcpy(address.sun_path, path.data(), path.size());
-  struct stat info {};
+  struct stat info{};
   if (::lstat(path.c_str(), &info) == 0) {
-    if (!S_ISSOCK(info.st_mode)) return make_error(Errc::exists, "listen on " + path + ": it exists and is no socket");
+    if (!S_ISSOCK(info.st_mode))
+      return make_error(Errc::exists, "listen on " + path + ": it exists and is no socket");
     if (::unlink(path.c_str()) != 0) return os_error("unlink", path);
   }
   auto fd = listening_socket(reinterpret_cast<const sockaddr*>(&address), sizeof address, mode);
@@ -157,7 +161,9 @@ Status Http1Server::listen_unix(const std::string& path, unsigned mode) {
   return ok();
 }
 
-void Http1Server::serve(Socket socket) { impl_->take(std::move(socket)); }
+void Http1Server::serve(Socket socket) {
+  impl_->take(std::move(socket));
+}
 
 Task<void> Http1Server::stop(Millis grace) {
   const auto impl = impl_;

@@ -15,7 +15,9 @@ constexpr std::size_t kFill = 64 * 1024;
 // A writer whose socket is never full still lets others have the loop after so many bytes.
 constexpr std::size_t kTurnBytes = 1u << 20;
 
-Error io_error(const std::string& reason) { return make_error(Errc::unavailable, "connection lost: " + reason); }
+Error io_error(const std::string& reason) {
+  return make_error(Errc::unavailable, "connection lost: " + reason);
+}
 
 // A cancelled coroutine unwinds; to call that a lost connection would be wrong.
 Task<void> throw_if_cancelled(boost::system::error_code code) {
@@ -47,7 +49,9 @@ int send_some(int fd, SocketStream::Parts& parts, std::size_t& sent) {
   return 0;
 }
 
-bool all_sent(const SocketStream::Parts& parts) { return parts[0].empty() && parts[1].empty() && parts[2].empty(); }
+bool all_sent(const SocketStream::Parts& parts) {
+  return parts[0].empty() && parts[1].empty() && parts[2].empty();
+}
 
 }  // namespace
 
@@ -80,7 +84,8 @@ void Watchdog::start() {
   });
 }
 
-SocketStream::SocketStream(Socket socket) : socket_(std::move(socket)), stalled_(std::make_shared<Watchdog>(socket_)) {
+SocketStream::SocketStream(Socket socket)
+    : socket_(std::move(socket)), stalled_(std::make_shared<Watchdog>(socket_)) {
   const int fd = socket_.native_handle();
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   const int on = 1, idle_s = 60, interval_s = 15, probes = 4;

@@ -31,7 +31,8 @@ ReplyHead status(int code) {
 
 // A server with one raw client beside it.
 struct Server {
-  explicit Server(Handler handler, Http1Limits limits = {}) : server(loop.context.get_executor(), limits, std::move(handler)) {
+  explicit Server(Handler handler, Http1Limits limits = {})
+      : server(loop.context.get_executor(), limits, std::move(handler)) {
     auto [a, b] = socket_pair(loop.context);
     near.emplace(std::move(a));
     server.serve(std::move(b));
@@ -67,9 +68,11 @@ TEST(H1Server, RepliesWithoutABodyHaveTheirLengthOrNone) {
       EXPECT_TRUE(sent.ok());
     };
   };
-  EXPECT_EQ(Server(handler(200)).until_closed(kGet), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(Server(handler(200)).until_closed(kGet),
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
   EXPECT_EQ(Server(handler(204)).until_closed(kGet), "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-  EXPECT_EQ(Server(handler(304)).until_closed(kGet), "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(Server(handler(304)).until_closed(kGet),
+            "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n");
 }
 
 TEST(H1Server, HeadHasTheLengthButNoBody) {
@@ -99,8 +102,10 @@ TEST(H1Server, AReplyCannotBeSplit) {
   for (const bool in_name : {false, true}) {
     auto handler = [in_name](Exchange& exchange) -> Task<void> {
       ReplyHead head;
-      if (in_name) head.headers.add("x\r\ny", "1");
-      else head.headers.add("x", std::string("a\r\nSet-Cookie: b"));
+      if (in_name)
+        head.headers.add("x\r\ny", "1");
+      else
+        head.headers.add("x", std::string("a\r\nSet-Cookie: b"));
       const Status sent = co_await exchange.reply(std::move(head), "");
       EXPECT_FALSE(sent.ok());
     };
@@ -124,7 +129,8 @@ TEST(H1Server, ContinueIsSentWhenTheBodyIsWanted) {
   };
   Server wanted(handler);
   auto work = [](Socket& socket) -> Task<void> {
-    co_await send_raw(socket, "POST /yes HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    co_await send_raw(socket,
+                      "POST /yes HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
     const std::string go = co_await receive_until(socket, "\r\n\r\n");
     EXPECT_EQ(go, "HTTP/1.1 100 Continue\r\n\r\n");
     co_await send_raw(socket, "body");
@@ -144,8 +150,8 @@ TEST(H1Server, AnEarlyReplyReachesASenderThatDoesNotReadYet) {
     const Status sent = co_await exchange.reply(status(413), "too much");
     EXPECT_TRUE(sent.ok());
   };
-  const std::string heard = Server(handler).until_closed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n" +
-                                                         std::string(30'000'000, 'x'));
+  const std::string heard = Server(handler).until_closed(
+      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n" + std::string(30'000'000, 'x'));
   EXPECT_TRUE(heard.ends_with("too much")) << heard;
 }
 
@@ -154,8 +160,8 @@ TEST(H1Server, AShortUnreadBodyKeepsTheConnection) {
     const Status sent = co_await exchange.reply(status(200), exchange.request().target);
     EXPECT_TRUE(sent.ok());
   };
-  const std::string heard = Server(handler).until_closed("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n" +
-                                                         std::string(1000, 'x') + kGet);
+  const std::string heard = Server(handler).until_closed(
+      "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n" + std::string(1000, 'x') + kGet);
   EXPECT_NE(heard.find("/1HTTP/1.1 200 OK"), std::string::npos) << heard;
 }
 
@@ -233,7 +239,8 @@ TEST(H1Server, AWaitingHandlerLearnsThatTheClientLeft) {
     Waiter waiter{.gone = 0, .body_first = with_body};
     Server server([&waiter](Exchange& exchange) { return waiter.handle(exchange); });
     auto work = [](Server& it, bool body, Waiter& counter) -> Task<void> {
-      co_await send_raw(*it.near, body ? "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" : "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      co_await send_raw(*it.near, body ? "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+                                       : "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
       co_await sleep_for(Millis(1));
       it.near->close();
       for (int i = 0; i < 1000 && counter.gone == 0; ++i) co_await sleep_for(Millis(2));
@@ -290,7 +297,8 @@ Task<void> shout(Exchange& exchange) {
 TEST(H1Server, AnUpgradedConnectionCarriesRawBytes) {
   Server server(shout);
   auto work = [](Socket& socket) -> Task<void> {
-    co_await send_raw(socket, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: Shout\r\n\r\nearly");
+    co_await send_raw(socket,
+                      "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: Shout\r\n\r\nearly");
     const std::string head = co_await receive_until(socket, "EARLY");
     EXPECT_EQ(head, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\nEARLY");
     for (const char* word : {"one", "two", "three"}) {
@@ -318,7 +326,9 @@ class Unix : public ::testing::Test {
     ::unlink(path_.c_str());
     ::rmdir(folder_.c_str());
   }
-  std::unique_ptr<Client> client() { return http1_client(loop_.context.get_executor(), {.unix_path = path_}, 4, Millis(1000)); }
+  std::unique_ptr<Client> client() {
+    return http1_client(loop_.context.get_executor(), {.unix_path = path_}, 4, Millis(1000));
+  }
   Loop loop_;
   std::string folder_, path_;
 };
@@ -340,7 +350,7 @@ TEST_F(Unix, AKeptConnectionThatTheServerClosedIsReplaced) {
   for (int i = 0; i < 3; ++i) {
     Http1Server server(loop_.context.get_executor(), {}, hello);
     ASSERT_TRUE(server.listen_unix(path_, 0600).ok());
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(::stat(path_.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 07777, 0600u);
     loop_.run(expect_hello(*to, true));
@@ -353,7 +363,8 @@ TEST_F(Unix, AKeptConnectionThatTheServerClosedIsReplaced) {
 
 // A server that takes one request on its first connection and closes it at the second's head.
 TEST_F(Unix, ARequestOnADyingKeptConnectionIsSentAgainOnce) {
-  asio::local::stream_protocol::acceptor acceptor(loop_.context, asio::local::stream_protocol::endpoint(path_));
+  asio::local::stream_protocol::acceptor acceptor(loop_.context,
+                                                  asio::local::stream_protocol::endpoint(path_));
   auto to = client();
   auto serve = [](asio::local::stream_protocol::acceptor& from) -> Task<void> {
     for (int i = 0; i < 2; ++i) {
@@ -393,7 +404,8 @@ Heard hear(std::string reply, std::string method = "GET") {
   struct Stream final : ByteStream {
     explicit Stream(Socket s) : socket(std::move(s)) {}
     Task<Result<std::size_t>> read_some(std::span<char> into) override {
-      const auto [code, n] = co_await socket.async_read_some(asio::buffer(into.data(), into.size()), asio::as_tuple(asio::use_awaitable));
+      const auto [code, n] = co_await socket.async_read_some(asio::buffer(into.data(), into.size()),
+                                                             asio::as_tuple(asio::use_awaitable));
       if (code && code != asio::error::eof) co_return make_error(Errc::unavailable, code.message());
       co_return n;
     }
@@ -408,7 +420,8 @@ Heard hear(std::string reply, std::string method = "GET") {
     void close() override { socket.close(); }
     Socket socket;
   };
-  auto work = [](Socket client, Socket server, std::string bytes, std::string verb, Heard& out) -> Task<void> {
+  auto work = [](Socket client, Socket server, std::string bytes, std::string verb,
+                 Heard& out) -> Task<void> {
     co_await send_raw(server, std::move(bytes));
     server.shutdown(Socket::shutdown_send);
     auto head = request(verb, "/");
@@ -423,8 +436,10 @@ Heard hear(std::string reply, std::string method = "GET") {
     }
     out.status = reply_head->status;
     auto body = co_await read_all(**opened, 1000);
-    if (body.ok()) out.body = *body;
-    else out.error = body.error().message;
+    if (body.ok())
+      out.body = *body;
+    else
+      out.error = body.error().message;
   };
   loop.run(work(std::move(near), std::move(far), std::move(reply), std::move(method), heard));
   return heard;
@@ -432,9 +447,13 @@ Heard hear(std::string reply, std::string method = "GET") {
 
 TEST(H1Client, BodiesByLengthChunksAndEnd) {
   EXPECT_EQ(hear("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcdef").body, "abc");
-  EXPECT_EQ(hear("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n").body, "abc");
+  EXPECT_EQ(hear("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n").body,
+            "abc");
   EXPECT_EQ(hear("HTTP/1.0 200 OK\r\n\r\nabc").body, "abc");
-  EXPECT_EQ(hear("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 Created\r\n\r\nabc").status, 201);
+  EXPECT_EQ(
+      hear("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 Created\r\n\r\nabc")
+          .status,
+      201);
   EXPECT_EQ(hear("HTTP/1.1 204 No Content\r\n\r\nabc").body, "");
   EXPECT_EQ(hear("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "HEAD").error, "");
 }
@@ -445,7 +464,8 @@ TEST(H1Client, RefusesWhatIsCutOrAmbiguous) {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 002 Low\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n"})
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "nonsense\r\n\r\n",
+        "HTTP/1.1 002 Low\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n"})
     EXPECT_NE(hear(bad).error, "") << bad;
 }
 
@@ -454,7 +474,8 @@ TEST(H1Client, HeadsCannotBeSplit) {
   Http1Server server(loop.context.get_executor(), {}, hello);
   const auto port = server.listen_tcp("127.0.0.1", 0);
   ASSERT_TRUE(port.ok());
-  auto client = http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
+  auto client =
+      http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
   auto work = [](Client& to) -> Task<void> {
     for (int i = 0; i < 5; ++i) {
       auto head = request(i == 0 ? "GET /\r\n" : "GET", i == 1 ? "/a b" : i == 2 ? "/\r\nX: y" : "/");
@@ -474,7 +495,8 @@ TEST(H1Client, ABodyOfAWrongLengthIsNeverFollowedByAnotherRequest) {
   Http1Server server(loop.context.get_executor(), {}, hello);
   const auto port = server.listen_tcp("127.0.0.1", 0);
   ASSERT_TRUE(port.ok());
-  auto client = http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
+  auto client =
+      http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
   auto work = [](Client& to) -> Task<void> {
     auto head = request("POST", "/x");
     head.content_length = 10;
@@ -499,7 +521,8 @@ TEST(H1Client, AnUpgradeThroughBothEnds) {
   Http1Server server(loop.context.get_executor(), {}, shout);
   const auto port = server.listen_tcp("127.0.0.1", 0);
   ASSERT_TRUE(port.ok());
-  auto client = http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
+  auto client =
+      http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
   auto work = [](Client& to) -> Task<void> {
     auto head = request("GET", "/");
     head.upgrade = "shout";
@@ -525,10 +548,12 @@ TEST(H1Client, AnUpgradeThroughBothEnds) {
 TEST(H1Client, CancelEndsAWaitingRead) {
   Loop loop;
   Waiter waiter;
-  Http1Server server(loop.context.get_executor(), {}, [&waiter](Exchange& exchange) { return waiter.handle(exchange); });
+  Http1Server server(loop.context.get_executor(), {},
+                     [&waiter](Exchange& exchange) { return waiter.handle(exchange); });
   const auto port = server.listen_tcp("127.0.0.1", 0);
   ASSERT_TRUE(port.ok());
-  auto client = http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
+  auto client =
+      http1_client(loop.context.get_executor(), {.host = "127.0.0.1", .port = *port}, 2, Millis(1000));
   auto work = [](Client& to, Waiter& counter) -> Task<void> {
     auto head = request("GET", "/");
     auto opened = co_await to.open(std::move(head), false);

@@ -7,7 +7,9 @@ namespace {
 
 constexpr std::size_t kFrameHead = 9;
 
-H2Session& self(void* user) { return *static_cast<H2Session*>(user); }
+H2Session& self(void* user) {
+  return *static_cast<H2Session*>(user);
+}
 std::string_view view(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
@@ -36,11 +38,12 @@ int H2Callbacks::begin_headers(nghttp2_session*, const nghttp2_frame* frame, voi
   return 0;
 }
 
-int H2Callbacks::header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
-                        const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* user) {
+int H2Callbacks::header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name,
+                        std::size_t name_size, const std::uint8_t* value, std::size_t value_size,
+                        std::uint8_t, void* user) {
   H2Session& session = self(user);
   const H2StreamPtr stream = session.find(frame->hd.stream_id);
-  if (!stream || stream->head_complete) return 0;  // trailers are not used
+  if (!stream || stream->head_complete) return 0;     // trailers are not used
   stream->head_bytes += name_size + value_size + 32;  // as SETTINGS_MAX_HEADER_LIST_SIZE counts
   if (stream->head_bytes > session.limits_.head_bytes_max) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   if (session.side_ == H2Session::Side::server)
@@ -57,7 +60,8 @@ int H2Callbacks::frame_received(nghttp2_session*, const nghttp2_frame* frame, vo
     session.ended_.notify();
     return 0;
   }
-  if (frame->hd.type == NGHTTP2_RST_STREAM) return session.too_many_resets() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+  if (frame->hd.type == NGHTTP2_RST_STREAM)
+    return session.too_many_resets() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
   if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
   const H2StreamPtr stream = session.find(frame->hd.stream_id);
   if (!stream) return 0;
@@ -92,15 +96,15 @@ int H2Callbacks::frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, in
   return 0;
 }
 
-int H2Callbacks::data(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* bytes, std::size_t size,
-                      void* user) {
+int H2Callbacks::data(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* bytes,
+                      std::size_t size, void* user) {
   H2Session& session = self(user);
   session.received(session.find(id).get(), id, view(bytes, size));
   return 0;
 }
 
-ssize_t H2Callbacks::next_data(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t length, std::uint32_t* flags,
-                               nghttp2_data_source* source, void*) {
+ssize_t H2Callbacks::next_data(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t length,
+                               std::uint32_t* flags, nghttp2_data_source* source, void*) {
   const auto& stream = *static_cast<H2Stream*>(source->ptr);
   if (stream.out_cut) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // resets the stream
   if (stream.out.empty() && !stream.out_end) return NGHTTP2_ERR_DEFERRED;

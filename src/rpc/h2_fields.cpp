@@ -6,8 +6,8 @@ namespace atl::rpc {
 namespace {
 
 bool is_hop_field(std::string_view name) {
-  static constexpr std::string_view kHop[] = {"connection", "keep-alive",     "transfer-encoding", "upgrade",
-                                              "te",         "content-length", "host",              "trailer"};
+  static constexpr std::string_view kHop[] = {
+      "connection", "keep-alive", "transfer-encoding", "upgrade", "te", "content-length", "host", "trailer"};
   if (name.size() > 6 && iequals(name.substr(0, 6), "proxy-")) return true;
   return std::any_of(std::begin(kHop), std::end(kHop), [&](auto hop) { return iequals(hop, name); });
 }
@@ -39,8 +39,9 @@ std::vector<nghttp2_nv> H2FieldList::list() {
   std::vector<nghttp2_nv> out;
   out.reserve(fields_.size());
   for (auto& [name, value] : fields_) {
-    out.push_back({reinterpret_cast<std::uint8_t*>(name.data()), reinterpret_cast<std::uint8_t*>(value.data()),
-                   name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
+    out.push_back({reinterpret_cast<std::uint8_t*>(name.data()),
+                   reinterpret_cast<std::uint8_t*>(value.data()), name.size(), value.size(),
+                   NGHTTP2_NV_FLAG_NONE});
   }
   return out;
 }
@@ -53,18 +54,27 @@ std::optional<std::uint64_t> parse_decimal(std::string_view text) {
 }
 
 void take_request_field(RequestHead& head, std::string_view name, std::string_view value) {
-  if (name == ":method") head.method = value;
-  else if (name == ":path") head.target = value;
-  else if (name == ":authority") head.authority = value;
-  else if (name == "host" && head.authority.empty()) head.authority = value;
-  else if (name == "content-length") head.content_length = parse_decimal(value);
-  else if (!name.starts_with(':') && !is_hop_field(name)) head.headers.add(name, value);
+  if (name == ":method")
+    head.method = value;
+  else if (name == ":path")
+    head.target = value;
+  else if (name == ":authority")
+    head.authority = value;
+  else if (name == "host" && head.authority.empty())
+    head.authority = value;
+  else if (name == "content-length")
+    head.content_length = parse_decimal(value);
+  else if (!name.starts_with(':') && !is_hop_field(name))
+    head.headers.add(name, value);
 }
 
 void take_reply_field(ReplyHead& head, std::string& status, std::string_view name, std::string_view value) {
-  if (name == ":status") status = value;
-  else if (name == "content-length") head.content_length = parse_decimal(value);
-  else if (!name.starts_with(':') && !is_hop_field(name)) head.headers.add(name, value);
+  if (name == ":status")
+    status = value;
+  else if (name == "content-length")
+    head.content_length = parse_decimal(value);
+  else if (!name.starts_with(':') && !is_hop_field(name))
+    head.headers.add(name, value);
 }
 
 }  // namespace atl::rpc

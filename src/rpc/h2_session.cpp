@@ -30,8 +30,10 @@ std::span<char> read_buffer() {
 
 Error H2Session::gone(const H2Stream& stream) {
   if (stream.released) return make_error(Errc::unavailable, "the HTTP/2 stream was cancelled here");
-  if (stream.error == NGHTTP2_NO_ERROR) return make_error(Errc::unavailable, "the HTTP/2 connection or stream is closed");
-  return make_error(Errc::unavailable, std::string("the HTTP/2 stream was reset: ") + nghttp2_http2_strerror(stream.error));
+  if (stream.error == NGHTTP2_NO_ERROR)
+    return make_error(Errc::unavailable, "the HTTP/2 connection or stream is closed");
+  return make_error(Errc::unavailable,
+                    std::string("the HTTP/2 stream was reset: ") + nghttp2_http2_strerror(stream.error));
 }
 
 H2Session::H2Session(Socket socket, Http2Limits limits, Side side)
@@ -45,14 +47,17 @@ H2Session::H2Session(Socket socket, Http2Limits limits, Side side)
   nghttp2_option_set_peer_max_concurrent_streams(option, limits_.streams_max);
   nghttp2_option_set_max_send_header_block_length(option, kHeadBlockMax);
   // Our own count is stricter over a second, and lets long-lived channels cancel often.
-  nghttp2_option_set_stream_reset_rate_limit(option, limits_.resets_per_second_max * 2ull, limits_.resets_per_second_max);
+  nghttp2_option_set_stream_reset_rate_limit(option, limits_.resets_per_second_max * 2ull,
+                                             limits_.resets_per_second_max);
   const auto make = side == Side::server ? nghttp2_session_server_new2 : nghttp2_session_client_new2;
   make(&session_, callbacks, this, option);
   nghttp2_option_del(option);
   nghttp2_session_callbacks_del(callbacks);
 }
 
-H2Session::~H2Session() { nghttp2_session_del(session_); }
+H2Session::~H2Session() {
+  nghttp2_session_del(session_);
+}
 
 void H2Session::start(OnRequest on_request, std::function<void()> on_end) {
   on_request_ = std::move(on_request);
@@ -83,8 +88,10 @@ H2StreamPtr H2Session::find(std::int32_t id) const {
 void H2Session::wait_readable() {
   socket_.async_wait(Socket::wait_read, [self = shared_from_this()](boost::system::error_code error) {
     if (!self->alive_) return;
-    if (error) self->end();
-    else self->on_readable();
+    if (error)
+      self->end();
+    else
+      self->on_readable();
   });
 }
 
@@ -96,7 +103,8 @@ void H2Session::on_readable() {
     if (n < 0 && errno == EAGAIN) break;
     if (n <= 0) return end();
     in_nghttp2_ = true;
-    const ssize_t used = nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(buffer.data()), n);
+    const ssize_t used =
+        nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(buffer.data()), n);
     in_nghttp2_ = false;
     hand_over_requests();
     if (!alive_) return;
@@ -122,8 +130,10 @@ void H2Session::received(H2Stream* stream, std::int32_t id, std::string_view byt
   if (stream->in_read >= stream->unread()) stream->in.erase(0, std::exchange(stream->in_read, 0));
   stream->in.append(bytes);
   unread_ += bytes.size();
-  if (unread_ <= limits_.connection_window_bytes) nghttp2_session_consume_connection(session_, bytes.size());
-  else owed_ += bytes.size();
+  if (unread_ <= limits_.connection_window_bytes)
+    nghttp2_session_consume_connection(session_, bytes.size());
+  else
+    owed_ += bytes.size();
   stream->changed.notify();
 }
 
@@ -171,7 +181,8 @@ void H2Session::flush() {
       out_sent_ = 0;
       if (streams_.empty() && out_.capacity() > kIdleBuffer) out_ = std::string();
       const bool good = collect();
-      if (!good || (out_.empty() && !nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_)))
+      if (!good ||
+          (out_.empty() && !nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_)))
         return end();
       if (out_.empty()) return;
     }
@@ -185,8 +196,10 @@ void H2Session::flush() {
     socket_.async_wait(Socket::wait_write, [self = shared_from_this()](boost::system::error_code error) {
       self->waiting_writable_ = false;
       if (!self->alive_) return;
-      if (error) self->end();
-      else self->flush();
+      if (error)
+        self->end();
+      else
+        self->flush();
     });
     return;
   }
@@ -239,7 +252,8 @@ Task<Status> H2Session::ping(Millis deadline) {
   flush();
   while (alive_ && pings_answered_ == before) {
     if (std::chrono::steady_clock::now() >= until)
-      co_return make_error(Errc::deadline, "no answer to an HTTP/2 ping within " + std::to_string(deadline.count()) + " ms");
+      co_return make_error(Errc::deadline,
+                           "no answer to an HTTP/2 ping within " + std::to_string(deadline.count()) + " ms");
     co_await ended_.wait_until(until);
   }
   if (!alive_) co_return make_error(Errc::unavailable, "the HTTP/2 connection is closed");
@@ -250,7 +264,8 @@ Result<H2StreamPtr> H2Session::open(const RequestHead& head, bool has_body) {
   if (!alive_ || !nghttp2_session_check_request_allowed(session_))
     return make_error(Errc::unavailable, "the HTTP/2 connection is closed");
   if (streams_.size() >= limits_.streams_max)
-    return make_error(Errc::exhausted, "the HTTP/2 connection carries its limit of " + std::to_string(limits_.streams_max) +
+    return make_error(Errc::exhausted, "the HTTP/2 connection carries its limit of " +
+                                           std::to_string(limits_.streams_max) +
                                            " requests already; try again when some have ended");
   H2FieldList fields;
   const bool tunnel = head.method == "CONNECT";
@@ -261,13 +276,14 @@ Result<H2StreamPtr> H2Session::open(const RequestHead& head, bool has_body) {
     fields.add(":path", head.target);
   }
   fields.add(":authority", head.authority.empty() ? "sandbox" : head.authority);
-  if (head.content_length && has_body && !tunnel) fields.add("content-length", std::to_string(*head.content_length));
+  if (head.content_length && has_body && !tunnel)
+    fields.add("content-length", std::to_string(*head.content_length));
   CHECK_OK(fields.add_all(head.headers));
   auto stream = std::make_shared<H2Stream>(executor());
   nghttp2_data_provider provider{{.ptr = stream.get()}, H2Callbacks::next_data};
   auto list = fields.list();
-  const std::int32_t id =
-      nghttp2_submit_request(session_, nullptr, list.data(), list.size(), open_body ? &provider : nullptr, nullptr);
+  const std::int32_t id = nghttp2_submit_request(session_, nullptr, list.data(), list.size(),
+                                                 open_body ? &provider : nullptr, nullptr);
   if (id < 0) return make_error(Errc::unavailable, std::string("HTTP/2 request: ") + nghttp2_strerror(id));
   stream->id = id;
   if (has_body && !tunnel) stream->out_left = head.content_length;
@@ -288,11 +304,15 @@ Status H2Session::respond(H2Stream& stream, const ReplyHead& head, bool has_body
   nghttp2_data_provider provider{{.ptr = &stream}, H2Callbacks::next_data};
   auto list = fields.list();
   if (!has_body) stream.out_ended = stream.out_end = true;
-  const int error = nghttp2_submit_response(session_, stream.id, list.data(), list.size(), has_body ? &provider : nullptr);
-  if (error != 0) return make_error(Errc::unavailable, std::string("HTTP/2 reply: ") + nghttp2_strerror(error));
+  const int error =
+      nghttp2_submit_response(session_, stream.id, list.data(), list.size(), has_body ? &provider : nullptr);
+  if (error != 0)
+    return make_error(Errc::unavailable, std::string("HTTP/2 reply: ") + nghttp2_strerror(error));
   // A streamed reply's first bytes follow at once, most often: they leave with its head.
-  if (has_body && stream.out.empty()) flush_soon();
-  else flush();
+  if (has_body && stream.out.empty())
+    flush_soon();
+  else
+    flush();
   return ok();
 }
 

@@ -12,27 +12,27 @@ struct H2Stream {
   explicit H2Stream(asio::any_io_executor executor) : changed(std::move(executor)) {}
 
   std::int32_t id = 0;
-  RequestHead request;             // server side
-  ReplyHead reply;                 // client side
+  RequestHead request;  // server side
+  ReplyHead reply;      // client side
   std::string status_text;
   std::size_t head_bytes = 0;
   bool head_complete = false;
 
-  std::string in;                  // received, not yet read; bounded by the stream's window
+  std::string in;  // received, not yet read; bounded by the stream's window
   std::size_t in_read = 0;
   bool in_end = false;
 
-  std::string_view out;            // a writer's bytes, which it keeps alive until they are taken
+  std::string_view out;                   // a writer's bytes, which it keeps alive until they are taken
   std::optional<std::uint64_t> out_left;  // of a body with a length: its last bytes carry END_STREAM
-  bool out_end = false;            // END_STREAM follows `out`
-  bool out_ended = false;          // and was handed to the peer
-  bool out_cut = false;            // a write was cancelled half-way: the stream must not end well
+  bool out_end = false;                   // END_STREAM follows `out`
+  bool out_ended = false;                 // and was handed to the peer
+  bool out_cut = false;                   // a write was cancelled half-way: the stream must not end well
 
-  bool closed = false;             // by both sides, by a reset, with the connection, or let go here
-  bool released = false;           // nobody reads it any more
-  std::uint32_t error = 0;         // of a reset
+  bool closed = false;      // by both sides, by a reset, with the connection, or let go here
+  bool released = false;    // nobody reads it any more
+  std::uint32_t error = 0;  // of a reset
   std::function<void()> on_gone;
-  Wakeup changed;                  // notified at each change above
+  Wakeup changed;  // notified at each change above
 
   std::size_t unread() const { return in.size() - in_read; }
 };
@@ -113,13 +113,13 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   std::vector<H2StreamPtr> requests_;  // arrived within nghttp2's callbacks, not yet handed over
   OnRequest on_request_;
   std::function<void()> on_end_;
-  std::string out_;                // framed, not yet taken by the socket
+  std::string out_;  // framed, not yet taken by the socket
   std::size_t out_sent_ = 0;
   // Bytes of all streams that wait for readers. Up to a connection's window they do not count against
   // it, so that many stopped readers hold up nobody; beyond that they do (`owed_`).
   std::size_t unread_ = 0, owed_ = 0;
   bool alive_ = true;
-  bool in_nghttp2_ = false;        // its callbacks must not call back into it
+  bool in_nghttp2_ = false;  // its callbacks must not call back into it
   bool waiting_writable_ = false;
   bool flush_posted_ = false;
   std::uint64_t pings_answered_ = 0;

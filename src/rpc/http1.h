@@ -9,12 +9,12 @@ namespace atl::rpc {
 using Socket = asio::generic::stream_protocol::socket;
 
 struct Http1Limits {
-  std::size_t head_bytes_max = 64 * 1024;      // request line and fields together
+  std::size_t head_bytes_max = 64 * 1024;  // request line and fields together
   std::size_t target_bytes_max = 16 * 1024;
-  Millis head_deadline{10'000};                // from the first byte of a request to its end of head
-  Millis idle_deadline{620'000};               // between requests of one connection
-  Millis write_deadline{75'000};               // one write that makes no progress at all
-  std::size_t connections_max = 4096;          // further ones are answered 503 and closed
+  Millis head_deadline{10'000};        // from the first byte of a request to its end of head
+  Millis idle_deadline{620'000};       // between requests of one connection
+  Millis write_deadline{75'000};       // one write that makes no progress at all
+  std::size_t connections_max = 4096;  // further ones are answered 503 and closed
 };
 
 // HTTP/1.1 server: keep-alive, chunked both ways, Expect: 100-continue, HEAD, Upgrade. Refuses,

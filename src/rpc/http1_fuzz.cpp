@@ -9,7 +9,9 @@ namespace {
 using namespace atl;
 using namespace atl::rpc;
 
-Task<void> serve(std::shared_ptr<H1Connection> connection) { co_await connection->run(testing::fuzz_handler); }
+Task<void> serve(std::shared_ptr<H1Connection> connection) {
+  co_await connection->run(testing::fuzz_handler);
+}
 
 Task<void> read_reply(std::string_view bytes, std::size_t piece) {
   testing::FuzzSource source(bytes, piece);

@@ -12,7 +12,9 @@ using SessionPtr = std::shared_ptr<H2Session>;
 class H2Body final : public ByteSource {
  public:
   H2Body(SessionPtr session, H2StreamPtr stream) : session_(std::move(session)), stream_(std::move(stream)) {}
-  Task<Result<std::size_t>> read_some(std::span<char> into) override { return session_->read_some(stream_, into); }
+  Task<Result<std::size_t>> read_some(std::span<char> into) override {
+    return session_->read_some(stream_, into);
+  }
 
  private:
   SessionPtr session_;
@@ -21,8 +23,11 @@ class H2Body final : public ByteSource {
 
 class H2Tunnel final : public ByteStream {
  public:
-  H2Tunnel(SessionPtr session, H2StreamPtr stream) : session_(std::move(session)), stream_(std::move(stream)) {}
-  Task<Result<std::size_t>> read_some(std::span<char> into) override { return session_->read_some(stream_, into); }
+  H2Tunnel(SessionPtr session, H2StreamPtr stream)
+      : session_(std::move(session)), stream_(std::move(stream)) {}
+  Task<Result<std::size_t>> read_some(std::span<char> into) override {
+    return session_->read_some(stream_, into);
+  }
   Task<Status> write(std::string_view bytes) override { return session_->write(stream_, bytes); }
   Task<Status> finish() override { return session_->finish(stream_); }
   void close() override { session_->release(*stream_, NGHTTP2_CANCEL); }
@@ -35,7 +40,10 @@ class H2Tunnel final : public ByteStream {
 class H2Exchange final : public Exchange {
  public:
   H2Exchange(SessionPtr session, H2StreamPtr stream)
-      : session_(std::move(session)), stream_(std::move(stream)), body_(session_, stream_), tunnel_(session_, stream_) {}
+      : session_(std::move(session)),
+        stream_(std::move(stream)),
+        body_(session_, stream_),
+        tunnel_(session_, stream_) {}
 
   const RequestHead& request() const override { return stream_->request; }
   ByteSource& body() override { return body_; }
@@ -119,12 +127,14 @@ Task<void> run_handler(SessionPtr session, H2StreamPtr stream, Handler handler) 
     failure = "an exception of unknown type";
   }
   if (!failure.empty())
-    log_error("request handler failed", {{"target", exchange.request().target.substr(0, 200)}, {"error", failure}});
+    log_error("request handler failed",
+              {{"target", exchange.request().target.substr(0, 200)}, {"error", failure}});
   if (!exchange.started() && !exchange.gone()) {
     ReplyHead head;
     head.status = 500;
     head.headers.add("content-type", "application/json");
-    const Status sent = co_await exchange.reply(std::move(head), R"({"code":500,"message":"internal error"})");
+    const Status sent =
+        co_await exchange.reply(std::move(head), R"({"code":500,"message":"internal error"})");
     (void)sent.ok();
   }
   session->release(*stream, exchange.finished() ? NGHTTP2_NO_ERROR : NGHTTP2_INTERNAL_ERROR);
@@ -132,7 +142,8 @@ Task<void> run_handler(SessionPtr session, H2StreamPtr stream, Handler handler) 
 
 class H2ClientExchange final : public ClientExchange {
  public:
-  H2ClientExchange(SessionPtr session, H2StreamPtr stream) : session_(std::move(session)), stream_(std::move(stream)) {}
+  H2ClientExchange(SessionPtr session, H2StreamPtr stream)
+      : session_(std::move(session)), stream_(std::move(stream)) {}
   ~H2ClientExchange() override { session_->release(*stream_, NGHTTP2_CANCEL); }
 
   Task<Status> write(std::string_view bytes) override { return session_->write(stream_, bytes); }
@@ -145,7 +156,9 @@ class H2ClientExchange final : public ClientExchange {
     }
     co_return stream->reply;
   }
-  Task<Result<std::size_t>> read_some(std::span<char> into) override { return session_->read_some(stream_, into); }
+  Task<Result<std::size_t>> read_some(std::span<char> into) override {
+    return session_->read_some(stream_, into);
+  }
   void cancel() override { session_->release(*stream_, NGHTTP2_CANCEL); }
 
  private:
@@ -160,7 +173,8 @@ class H2ClientImpl final : public Http2Client {
 
   Task<Result<std::unique_ptr<ClientExchange>>> open(RequestHead head, bool has_body) override {
     CO_TRY(H2StreamPtr stream, session_->open(head, has_body));
-    co_return std::unique_ptr<ClientExchange>(std::make_unique<H2ClientExchange>(session_, std::move(stream)));
+    co_return std::unique_ptr<ClientExchange>(
+        std::make_unique<H2ClientExchange>(session_, std::move(stream)));
   }
   void close() override { session_->close(); }
   bool alive() const override { return session_->alive(); }

@@ -38,7 +38,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   bytes.append(testing::bytes_of(data + 1, size - 1));
   asio::io_context loop(1);
   testing::FuzzPeer peer(loop, bytes);
-  if (data[0] & 2) testing::run_to_end(loop, as_client(std::move(*peer.far)));
-  else testing::run_to_end(loop, serve_http2(std::move(*peer.far), {}, testing::fuzz_handler));
+  if (data[0] & 2)
+    testing::run_to_end(loop, as_client(std::move(*peer.far)));
+  else
+    testing::run_to_end(loop, serve_http2(std::move(*peer.far), {}, testing::fuzz_handler));
   return 0;
 }

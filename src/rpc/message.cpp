@@ -5,7 +5,9 @@
 namespace atl::rpc {
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
 
 Task<Result<Reply>> exchange_once(Client& client, RequestHead head, std::string body, std::size_t limit) {
   const bool has_body = !body.empty();
@@ -32,7 +34,9 @@ bool iequals(std::string_view a, std::string_view b) {
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
-void Headers::add(std::string_view name, std::string_view value) { fields_.emplace_back(name, value); }
+void Headers::add(std::string_view name, std::string_view value) {
+  fields_.emplace_back(name, value);
+}
 
 void Headers::set(std::string_view name, std::string_view value) {
   erase(name);
@@ -54,7 +58,8 @@ std::string_view Headers::get_or(std::string_view name, std::string_view otherwi
 }
 
 std::size_t Headers::count(std::string_view name) const {
-  return std::count_if(fields_.begin(), fields_.end(), [&](const auto& field) { return iequals(field.first, name); });
+  return std::count_if(fields_.begin(), fields_.end(),
+                       [&](const auto& field) { return iequals(field.first, name); });
 }
 
 Task<Result<std::string>> read_all(ByteSource& source, std::size_t limit) {
@@ -67,13 +72,15 @@ Task<Result<std::string>> read_all(ByteSource& source, std::size_t limit) {
     if (n == 0) break;
     used += n;
     if (used > limit)
-      co_return make_error(Errc::too_large, "body is larger than the limit of " + std::to_string(limit) + " bytes");
+      co_return make_error(Errc::too_large,
+                           "body is larger than the limit of " + std::to_string(limit) + " bytes");
   }
   out.resize(used);
   co_return out;
 }
 
-Task<Result<Reply>> call(Client& client, RequestHead head, std::string body, std::size_t limit, Millis deadline) {
+Task<Result<Reply>> call(Client& client, RequestHead head, std::string body, std::size_t limit,
+                         Millis deadline) {
   const std::string what = head.method + " " + head.target;
   auto work = exchange_once(client, std::move(head), std::move(body), limit);
   co_return co_await within(deadline, what, std::move(work));

@@ -39,7 +39,7 @@ struct RequestHead {
   std::string authority;  // Host or :authority
   Headers headers;        // without Host, connection and transfer-encoding fields
   std::optional<std::uint64_t> content_length;
-  std::string upgrade;    // HTTP/1.1 Upgrade token, lower case, "" where none ("websocket")
+  std::string upgrade;  // HTTP/1.1 Upgrade token, lower case, "" where none ("websocket")
 };
 
 struct ReplyHead {
@@ -86,7 +86,8 @@ class Exchange {
   virtual Task<Status> write(std::string_view bytes) = 0;
   virtual Task<Status> finish() = 0;
 
-  // The whole reply at once, with Content-Length (0 for empty bodies; none with 204 and 304, which have no body).
+  // The whole reply at once, with Content-Length (0 for empty bodies; none with 204 and 304, which have no
+  // body).
   virtual Task<Status> reply(ReplyHead head, std::string body) = 0;
 
   // For CONNECT and Upgrade: sends the head (200 or 101) and gives the raw bytes both ways.
@@ -132,6 +133,7 @@ struct Reply {
   std::string body;
 };
 // One whole request and reply, the reply's body at most `limit` bytes, within `deadline`.
-Task<Result<Reply>> call(Client& client, RequestHead head, std::string body, std::size_t limit, Millis deadline);
+Task<Result<Reply>> call(Client& client, RequestHead head, std::string body, std::size_t limit,
+                         Millis deadline);
 
 }  // namespace atl::rpc

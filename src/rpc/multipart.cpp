@@ -10,7 +10,9 @@ constexpr std::size_t kPartHeadMax = 8 * 1024;
 constexpr std::size_t kBoundaryMax = 70;
 constexpr std::size_t kReadSize = 64 * 1024;
 
-Error malformed(std::string_view what) { return make_error(Errc::invalid, "multipart body: " + std::string(what)); }
+Error malformed(std::string_view what) {
+  return make_error(Errc::invalid, "multipart body: " + std::string(what));
+}
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -68,7 +70,8 @@ Result<MultipartReader::Part> parse_head(std::string_view head) {
 }  // namespace
 
 std::optional<std::string> MultipartReader::boundary_of(std::string_view content_type) {
-  if (!iequals(trim(content_type.substr(0, content_type.find(';'))), "multipart/form-data")) return std::nullopt;
+  if (!iequals(trim(content_type.substr(0, content_type.find(';'))), "multipart/form-data"))
+    return std::nullopt;
   auto boundary = parameter(content_type, "boundary");
   if (!boundary || boundary->empty() || boundary->size() > kBoundaryMax) return std::nullopt;
   if (boundary->find_first_of("\r\n") != std::string::npos) return std::nullopt;
@@ -118,7 +121,8 @@ Task<Result<std::optional<MultipartReader::Part>>> MultipartReader::next() {
     const auto line_end = buffered_.find("\r\n");
     const auto head_end = line_end == std::string::npos ? line_end : buffered_.find("\r\n\r\n", line_end);
     if (head_end != std::string::npos && head_end <= kPartHeadMax) {
-      if (!trim(std::string_view(buffered_).substr(0, line_end)).empty()) co_return malformed("text after a boundary");
+      if (!trim(std::string_view(buffered_).substr(0, line_end)).empty())
+        co_return malformed("text after a boundary");
       const std::size_t head_begin = std::min(line_end + 2, head_end);
       CO_TRY(Part part, parse_head(std::string_view(buffered_).substr(head_begin, head_end - head_begin)));
       // The last line break of the head may open the delimiter of an empty part, so one is kept.
@@ -148,9 +152,10 @@ Task<Result<std::size_t>> MultipartReader::read_some(std::span<char> into) {
   }
   for (;;) {
     const auto at = buffered_.find(delimiter_);
-    const std::size_t sure = at != std::string::npos                      ? at
-                             : buffered_.size() >= delimiter_.size() ? buffered_.size() - delimiter_.size() + 1
-                                                                     : 0;
+    const std::size_t sure = at != std::string::npos ? at
+                             : buffered_.size() >= delimiter_.size()
+                                 ? buffered_.size() - delimiter_.size() + 1
+                                 : 0;
     if (sure > 0) {
       const std::size_t n = std::min(sure, into.size());
       std::memcpy(into.data(), buffered_.data(), n);

@@ -31,7 +31,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto bytes = testing::bytes_of(data + 1, size - 1);
   asio::io_context loop(1);
   testing::run_to_end(loop, read_parts(bytes, data[0], "B"));
-  const auto boundary = MultipartReader::boundary_of(std::string("multipart/form-data; ") + std::string(bytes));
+  const auto boundary =
+      MultipartReader::boundary_of(std::string("multipart/form-data; ") + std::string(bytes));
   if (boundary && (boundary->empty() || boundary->size() > 70)) __builtin_trap();
   return 0;
 }

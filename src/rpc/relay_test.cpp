@@ -30,7 +30,8 @@ struct Backend {
     }
     auto body = co_await read_all(exchange.body(), 1u << 30);
     ReplyHead head;
-    const Status sent = co_await exchange.reply(std::move(head), body.ok() ? std::to_string(body->size()) : "error");
+    const Status sent =
+        co_await exchange.reply(std::move(head), body.ok() ? std::to_string(body->size()) : "error");
     (void)sent.ok();
   }
 
@@ -298,7 +299,6 @@ TEST(Http2, ATunnelClosesEachWayByItself) {
 
 TEST(Http2, ALostConnectionWakesEverybody) {
   Loop loop;
-  Backend backend;
   auto [a, b] = socket_pair(loop.context);
   bool ended = false;
   auto client = http2_client(std::move(b), {}, [&] { ended = true; });

@@ -28,7 +28,8 @@ TEST(Headers, LookUpsIgnoreCaseAndKeepOrder) {
 TEST(Url, DecodesEscapesAndRefusesBadOnes) {
   EXPECT_EQ(percent_decode("a%20b%2Fc+d", false), "a b/c+d");
   EXPECT_EQ(percent_decode("a+b", true), "a b");
-  for (const char* bad : {"%", "%1", "%zz", "a%2", "%00", "%0"}) EXPECT_FALSE(percent_decode(bad, false)) << bad;
+  for (const char* bad : {"%", "%1", "%zz", "a%2", "%00", "%0"})
+    EXPECT_FALSE(percent_decode(bad, false)) << bad;
   EXPECT_EQ(percent_encode("a b/ü~"), "a%20b%2F%C3%BC~");
 }
 
@@ -58,7 +59,8 @@ TEST(Connect, EnvelopesComeBackWhateverThePieces) {
   Loop loop;
   auto work = [](std::size_t piece) -> Task<void> {
     const std::string big(70'000, 'x');
-    Pieces source(envelope(0, "one") + envelope(0, "") + envelope(0, big) + envelope(kEnvelopeEnd, "{}"), piece);
+    Pieces source(envelope(0, "one") + envelope(0, "") + envelope(0, big) + envelope(kEnvelopeEnd, "{}"),
+                  piece);
     EnvelopeReader reader(source, 100'000);
     for (const std::string& expected : {std::string("one"), std::string(), big, std::string("{}")}) {
       auto next = co_await reader.next();
@@ -90,14 +92,17 @@ TEST(Connect, RefusesTooLargeCutAndUnknown) {
 }
 
 TEST(Connect, ErrorsCarryTheProtocolsNames) {
-  EXPECT_EQ(connect_error_json(make_error(Errc::not_found, "no \"x\"")), R"({"code":"not_found","message":"no \"x\""})");
+  EXPECT_EQ(connect_error_json(make_error(Errc::not_found, "no \"x\"")),
+            R"({"code":"not_found","message":"no \"x\""})");
   EXPECT_EQ(connect_end_json(ok()), "{}");
-  EXPECT_EQ(connect_end_json(make_error(Errc::deadline, "late")), R"({"error":{"code":"deadline_exceeded","message":"late"}})");
+  EXPECT_EQ(connect_end_json(make_error(Errc::deadline, "late")),
+            R"({"error":{"code":"deadline_exceeded","message":"late"}})");
   EXPECT_EQ(connect_status(Errc::exists), 409);
   EXPECT_EQ(connect_status(Errc::deadline), 504);
 }
 
-Task<void> read_parts(std::string body, std::size_t piece, std::vector<std::string>& out, std::string& error) {
+Task<void> read_parts(std::string body, std::size_t piece, std::vector<std::string>& out,
+                      std::string& error) {
   Pieces source(std::move(body), piece);
   MultipartReader reader(source, "XX");
   for (;;) {
@@ -125,7 +130,8 @@ Task<void> read_parts(std::string body, std::size_t piece, std::vector<std::stri
 TEST(Multipart, PartsWhateverThePieces) {
   const std::string body =
       "preamble\r\n--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\\\"b;c.txt\"\r\n"
-      "Content-Type: text/plain\r\n\r\nline\r\n--X\r\n-\r\n--XX\r\ncontent-disposition: form-data; name=empty\r\n\r\n"
+      "Content-Type: text/plain\r\n\r\nline\r\n--X\r\n-\r\n--XX\r\ncontent-disposition: form-data; "
+      "name=empty\r\n\r\n"
       "\r\n--XX \r\nContent-Disposition: form-data; name=\"last\"\r\n\r\nz\r\n--XX--\r\nepilogue";
   for (std::size_t piece : {1ul, 2ul, 3ul, 10ul, 1000ul}) {
     Loop loop;
@@ -133,15 +139,17 @@ TEST(Multipart, PartsWhateverThePieces) {
     std::string error;
     loop.run(read_parts(body, piece, parts, error));
     EXPECT_EQ(error, "");
-    EXPECT_EQ(parts, (std::vector<std::string>{"file|a\"b;c.txt|line\r\n--X\r\n-", "empty|-|", "last|-|z"})) << piece;
+    EXPECT_EQ(parts, (std::vector<std::string>{"file|a\"b;c.txt|line\r\n--X\r\n-", "empty|-|", "last|-|z"}))
+        << piece;
   }
 }
 
 TEST(Multipart, RefusesWhatIsCutOrUnbounded) {
   const std::string head = "--XX\r\nContent-Disposition: form-data; name=a\r\n";
-  for (const std::string& bad :
-       {std::string("no boundary"), head + "\r\ndata", head, head + "X: " + std::string(9000, 'x') + "\r\n\r\nd\r\n--XX--",
-        std::string("--XX\r\nContent-Type: a\r\n\r\nd\r\n--XX--"), std::string("--XXjunk\r\n") + head + "\r\nd\r\n--XX--"}) {
+  for (const std::string& bad : {std::string("no boundary"), head + "\r\ndata", head,
+                                 head + "X: " + std::string(9000, 'x') + "\r\n\r\nd\r\n--XX--",
+                                 std::string("--XX\r\nContent-Type: a\r\n\r\nd\r\n--XX--"),
+                                 std::string("--XXjunk\r\n") + head + "\r\nd\r\n--XX--"}) {
     Loop loop;
     std::vector<std::string> parts;
     std::string error;

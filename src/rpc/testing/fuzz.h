@@ -14,7 +14,8 @@ inline std::string_view bytes_of(const std::uint8_t* data, std::size_t size) {
 // Gives its bytes in pieces whose sizes the input chooses, so that every cut is tried.
 class FuzzSource final : public ByteSource {
  public:
-  FuzzSource(std::string_view bytes, std::size_t piece) : bytes_(bytes), piece_(piece % 7 == 0 ? bytes.size() + 1 : piece % 7) {}
+  FuzzSource(std::string_view bytes, std::size_t piece)
+      : bytes_(bytes), piece_(piece % 7 == 0 ? bytes.size() + 1 : piece % 7) {}
   Task<Result<std::size_t>> read_some(std::span<char> into) override {
     const std::size_t n = std::min({piece_, into.size(), bytes_.size()});
     std::copy_n(bytes_.data(), n, into.data());

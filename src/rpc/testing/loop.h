@@ -18,7 +18,11 @@ struct Loop {
     std::string failure;
     asio::co_spawn(context, std::move(work), [&](std::exception_ptr thrown) {
       done = true;
-      if (thrown) try { std::rethrow_exception(thrown); } catch (const std::exception& e) { failure = e.what(); }
+      if (thrown) try {
+          std::rethrow_exception(thrown);
+        } catch (const std::exception& e) {
+          failure = e.what();
+        }
     });
     const auto until = std::chrono::steady_clock::now() + limit;
     while (!done && std::chrono::steady_clock::now() < until) {

@@ -7,7 +7,8 @@ namespace atl::rpc::testing {
 
 // Bytes to and from a socket, as an arbitrary peer sends and sees them.
 inline Task<void> send_raw(Socket& socket, std::string bytes) {
-  const auto [code, n] = co_await asio::async_write(socket, asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
+  const auto [code, n] =
+      co_await asio::async_write(socket, asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
   (void)code;
   (void)n;
 }
@@ -33,7 +34,8 @@ inline Task<std::string> receive_until(Socket& socket, std::string mark) {
   std::string all;
   while (all.find(mark) == std::string::npos) {
     char buffer[16 * 1024];
-    const auto [code, n] = co_await socket.async_read_some(asio::buffer(buffer), asio::as_tuple(asio::use_awaitable));
+    const auto [code, n] =
+        co_await socket.async_read_some(asio::buffer(buffer), asio::as_tuple(asio::use_awaitable));
     if (code) break;
     all.append(buffer, n);
   }
