@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <boost/json/serialize.hpp>
+#include <cmath>
 #include <cstdint>
 
 namespace atl::cli {
@@ -58,6 +59,14 @@ void append_json_escape(std::string& out, char32_t code) {
   out += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + (above >> 10), 0xdc00 + (above & 0x3ff));
 }
 
+// Boost reads 1e999 as infinity and writes that as "Infinity", which is not JSON: null, as
+// JavaScript does. The depth is bounded by the parser.
+void drop_infinities(boost::json::value& value) {
+  if (value.is_double() && !std::isfinite(value.as_double())) value = nullptr;
+  else if (value.is_array()) for (auto& item : value.as_array()) drop_infinities(item);
+  else if (value.is_object()) for (auto& member : value.as_object()) drop_infinities(member.value());
+}
+
 }  // namespace
 
 std::string printable(std::string_view text) {
@@ -109,7 +118,9 @@ std::string fit(std::string_view text, std::size_t columns) {
 }
 
 std::string json_text(const boost::json::value& value) {
-  const std::string plain = boost::json::serialize(value);
+  boost::json::value finite = value;
+  drop_infinities(finite);
+  const std::string plain = boost::json::serialize(finite);
   std::string out;
   out.reserve(plain.size());
   std::string_view rest = plain;

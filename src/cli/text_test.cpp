@@ -49,6 +49,8 @@ TEST(JsonText, StaysJsonAndIsSafeToSee) {
   EXPECT_EQ(*again, json::value(object));
 }
 
+TEST(JsonText, HasNoInfinity) { EXPECT_EQ(json_text(*parse_json("[777E5555,-1e999,1.5]")), "[null,null,1.5E0]"); }
+
 TEST(ShellQuote, IsOneWord) {
   EXPECT_EQ(shell_quote("abc"), "'abc'");
   EXPECT_EQ(shell_quote("it's $HOME"), "'it'\\''s $HOME'");
