@@ -17,7 +17,14 @@ Task<Status> Node::destroy(std::string id, std::string reason) {
   // A create that waits for its agent gives up at once.
   if (sandbox->record.state == State::creating) p_.hub.close(id);
   sandbox->end_asked = true;
-  CO_TRY(auto turn, co_await sandbox->lock.acquire(kTurnWait));
+  auto turn = co_await sandbox->lock.acquire(kTurnWait);
+  if (!turn.ok()) {
+    // Too many changes wait: this end was not carried out, and a sandbox whose end was asked for is
+    // not left to outlive its time. tick() tries again.
+    sandbox->retry_ms = now_ms() + kRetryMs;
+    if (sandbox->record.end_reason.empty()) sandbox->record.end_reason = std::move(reason);
+    co_return std::move(turn).error();
+  }
   const auto known = sandboxes_.find(id);
   const bool current = known != sandboxes_.end() && known->second == sandbox;
   if (!current || sandbox->record.state == State::ended) co_return ok();
@@ -41,7 +48,10 @@ Task<Status> Node::end(SandboxPtr sandbox, std::string reason) {
   sandbox->retry_ms = now_ms() + kRetryMs;
   events_.publish(r);
   p_.failpoint("destroy: before the journal");
-  CO_CHECK_OK(co_await save(r));
+  // A full disk must not keep a sandbox alive: ending it is what makes room. After a crash the old
+  // journal leads to the same end, since process 1 is found dead.
+  if (const auto saved = co_await save(r); !saved.ok())
+    log_warn("journal of an ending sandbox, carrying on", {{"sandbox", r.id}, {"error", saved.error().message}});
   p_.failpoint("destroy: after the journal");
   p_.hub.close(r.id);
   p_.failpoint("destroy: before the driver");
@@ -79,10 +89,8 @@ Task<void> Node::end_in_background(std::string id, std::string reason) {
   if (status.ok()) co_return;
   log_error("sandbox could not be ended, will be tried again",
             {{"sandbox", id}, {"error", status.error().message}});
-  if (const auto it = sandboxes_.find(id); it != sandboxes_.end()) {
-    it->second->retry_ms = now_ms() + kRetryMs;
-    it->second->end_asked = false;
-  }
+  // end_asked stays: tick() tries again for as long as it is set, whatever asked for the end.
+  if (const auto it = sandboxes_.find(id); it != sandboxes_.end()) it->second->retry_ms = now_ms() + kRetryMs;
 }
 
 Task<void> Node::forget(std::string id) {
