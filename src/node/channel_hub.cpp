@@ -10,6 +10,9 @@
 namespace atl::node {
 namespace {
 
+constexpr Millis kAcceptPause{50};
+constexpr std::chrono::minutes kRefusalEvery{1};
+
 std::string packet(std::string_view type, const std::string& id) {
   return json::serialize(json::object{{"type", type}, {"id", id}});
 }
@@ -37,6 +40,8 @@ struct ChannelHub::Channel {
   std::size_t pending = 0;                          // given to the edge, no verdict yet
   bool ready = false;
   bool closed = false;
+  std::uint64_t refusals = 0;  // since the last line about them
+  std::optional<std::chrono::steady_clock::time_point> refusal_told;
   // Token bucket of accepts.
   double tokens = kAcceptsPerSecond;
   std::chrono::steady_clock::time_point refilled{};
@@ -202,7 +207,12 @@ Task<void> ChannelHub::accept_agents(std::shared_ptr<Channel> channel) {
   for (;;) {
     auto fd = co_await channel->listener.accept();
     if (!fd.ok() || channel->closed) co_return;
-    if (!channel->take_token(clock_.steady())) continue;  // closed by its destructor
+    // Further ones wait in the listener's bounded queue: a guest that connects without end pays with
+    // its own time, not with this loop's.
+    while (!channel->take_token(clock_.steady())) {
+      co_await sleep_for(kAcceptPause);
+      if (channel->closed) co_return;
+    }
     const auto peer = peer_of(fd->get());
     if (peer.ok()) judge(*channel, std::move(*fd), peer->pid);
   }
@@ -261,6 +271,16 @@ Result<EdgePacket> parse_edge_packet(std::string_view text) {
   return out;
 }
 
+// A guest decides how often this happens: the first is told, then a count a minute.
+void ChannelHub::log_refusal(Channel& channel, const std::string& reason) {
+  ++channel.refusals;
+  const auto now = clock_.steady();
+  if (channel.refusal_told && now - *channel.refusal_told < kRefusalEvery) return;
+  channel.refusal_told = now;
+  log_warn("channel refused",
+           {{"sandbox", channel.info.id}, {"reason", reason}, {"count", std::exchange(channel.refusals, 0)}});
+}
+
 void ChannelHub::on_packet(std::string_view text) {
   auto got = parse_edge_packet(text);
   if (!got.ok()) {
@@ -277,7 +297,7 @@ void ChannelHub::on_packet(std::string_view text) {
       break;
     case EdgePacket::Type::refused:
       if (channel.pending > 0) --channel.pending;
-      log_warn("channel refused", {{"sandbox", got->id}, {"reason", got->reason}});
+      log_refusal(channel, got->reason);
       break;
     case EdgePacket::Type::lost:
       channel.ready = false;

@@ -54,6 +54,7 @@ class ChannelHub {
   void judge(Channel& channel, UniqueFd fd, pid_t peer);
   void offer(Channel& channel, UniqueFd fd);
   void on_packet(std::string_view text);
+  void log_refusal(Channel& channel, const std::string& reason);
   void send(std::string text, UniqueFd fd);
   void drop_edge(const std::string& why);
 
