@@ -68,7 +68,6 @@ Task<Answer> delete_key(Call& call) {
   const auto keys = core.keys.of_project(call.project.id);
   const bool known = std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.id == id; });
   if (!known) co_return failure(404, "the API key was not found");
-  if (keys.size() == 1) co_return failure(409, "this is the project's last API key; create another one first");
   auto remove = [project = call.project.id, id](store::Store& s) { return s.remove_key(project, id); };
   const auto removed = co_await core.on_store(std::move(remove));
   if (!removed.ok()) co_return failure(removed.error());

@@ -67,8 +67,16 @@ TEST_P(StoreContract, TakenNamesAreRefusedWhole) {
 TEST_P(StoreContract, AKeyGoesOnlyFromItsOwnProject) {
   ASSERT_TRUE(store_->add_project(a_project("p2"), a_key("k2", "p2")).ok());
   EXPECT_EQ(store_->remove_key("p1", "k2").error().code, Errc::not_found);
+  ASSERT_TRUE(store_->add_key(a_key("k3", "p2")).ok());
   EXPECT_TRUE(store_->remove_key("p2", "k2").ok());
   EXPECT_EQ(store_->remove_key("p2", "k2").error().code, Errc::not_found);
+}
+
+TEST_P(StoreContract, AProjectKeepsItsLastKey) {
+  ASSERT_TRUE(store_->add_key(a_key("k2", "p1")).ok());
+  EXPECT_TRUE(store_->remove_key("p1", "k1").ok());
+  EXPECT_EQ(store_->remove_key("p1", "k2").error().code, Errc::conflict);
+  EXPECT_EQ(store_->keys()->size(), 1u);
 }
 
 TEST_P(StoreContract, ACreateIsWrittenWholeAndReadBackEqual) {

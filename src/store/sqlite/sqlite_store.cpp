@@ -45,7 +45,8 @@ Result<Statements> prepare_all(Database& db) {
   TRY(auto add_project, Statement::prepare(db, "INSERT INTO projects (id, name, quota_sandboxes, quota_vcpus, "
       "quota_memory_mb, quota_creates_per_minute, created_ms) VALUES (?,?,?,?,?,?,?)"));
   TRY(auto add_key, Statement::prepare(db, keys));
-  TRY(auto remove_key, Statement::prepare(db, "DELETE FROM api_keys WHERE project_id=? AND id=?"));
+  TRY(auto remove_key, Statement::prepare(db, "DELETE FROM api_keys WHERE project_id=?1 AND id=?2 AND "
+                                                    "(SELECT count(*) FROM api_keys WHERE project_id=?1) > 1"));
   TRY(auto set_last_used, Statement::prepare(db, "UPDATE api_keys SET last_used_ms=? WHERE id=?"));
   TRY(auto insert_sandbox, Statement::prepare(db, insert_sandbox_sql()));
   TRY(auto replace_sandbox, Statement::prepare(db, replace_sandbox_sql()));
@@ -99,8 +100,12 @@ class SqliteStore final : public Store {
   Status remove_key(const std::string& project_id, const std::string& id) override {
     auto run = sql_.remove_key.run();
     if (!run.bind(project_id).bind(id).complete()) return db_.failure("remove a key");
-    if (db_.changes() == 0) return make_error(Errc::not_found, "this project has no API key with that id");
-    return ok();
+    if (db_.changes() > 0) return ok();
+    TRY(const std::vector<ApiKey> left, keys());
+    const bool there = std::any_of(left.begin(), left.end(),
+                                   [&](const ApiKey& key) { return key.project_id == project_id && key.id == id; });
+    if (there) return make_error(Errc::conflict, "this is the project's last API key; create another one first");
+    return make_error(Errc::not_found, "this project has no API key with that id");
   }
 
   Result<std::vector<ApiKey>> keys() override {
