@@ -1,5 +1,6 @@
 """One scenario for every version of the Python client, sync and async: python scenario.py TIER"""
 import asyncio
+import os
 import sys
 import time
 import traceback
