@@ -69,6 +69,9 @@ class Driver {
   virtual Task<Probe> probe() = 0;
   // Returns when process 1 runs. On failure nothing of the sandbox remains.
   virtual Task<Result<Started>> start(Spec spec) = 0;
+  // Ends all processes, at once and for good; what else the sandbox holds (disk, cgroup, runtime
+  // state) waits for destroy. Safe to repeat, and for ids never seen.
+  virtual Task<Status> kill(std::string id) = 0;
   // Ends all processes, removes mounts, cgroups, disk, runtime state. Safe to repeat, for ids
   // never seen, and after a crash at any step of start or destroy.
   virtual Task<Status> destroy(std::string id) = 0;

@@ -126,6 +126,9 @@ Task<Result<Started>> FakeDriver::start(Spec spec) {
   co_return co_await run_blocking(*options_.pool, std::move(work));
 }
 
+// There is nothing but processes.
+Task<Status> FakeDriver::kill(std::string id) { return destroy(std::move(id)); }
+
 Task<Status> FakeDriver::destroy(std::string id) {
   auto work = [this, id = std::move(id)] { return destroy_now(id); };
   co_return co_await run_blocking(*options_.pool, std::move(work));

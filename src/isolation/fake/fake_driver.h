@@ -25,6 +25,7 @@ class FakeDriver final : public Driver {
   Tier tier() const override { return options_.tier; }
   Task<Probe> probe() override;
   Task<Result<Started>> start(Spec spec) override;
+  Task<Status> kill(std::string id) override;
   Task<Status> destroy(std::string id) override;
   Task<Result<Started>> adopt(Spec spec, ProcessId init) override;
   Task<std::vector<std::string>> leftovers() override;

@@ -249,6 +249,11 @@ Task<Result<Started>> OciDriver::start(Spec spec) {
   co_return started;
 }
 
+Task<Status> OciDriver::kill(std::string id) {
+  auto work = [this, id = std::move(id)] { return parent_.group(id).kill_all(kKillMs); };
+  co_return co_await run_blocking(*options_.pool, std::move(work));
+}
+
 Task<Status> OciDriver::destroy(std::string id) {
   auto work = [this, id = std::move(id)] { return destroy_now(id); };
   co_return co_await run_blocking(*options_.pool, std::move(work));

@@ -42,6 +42,11 @@ class HostDriver final : public isolation::Driver {
     started.receipt.fields["driver"] = "memory";
     co_return started;
   }
+  Task<Status> kill(std::string id) override {
+    if (host_.refuse_destroy) co_return make_error(Errc::internal, "device is busy");
+    host_.running.erase(id);
+    co_return ok();
+  }
   Task<Status> destroy(std::string id) override {
     ++host_.destroys;
     if (host_.refuse_destroy) co_return make_error(Errc::internal, "device is busy");
