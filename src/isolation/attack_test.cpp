@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -45,6 +46,24 @@ class Attack : public ::testing::TestWithParam<Kind> {
 };
 
 std::string failed(int err) { return "-1 " + std::to_string(err); }
+
+// What the kernel counts by user must not be charged to root, or to a neighbour.
+TEST_P(Attack, UsingUpAUsersInotifyInstances) {
+  ASSERT_TRUE(world->start(world->spec("a2")).ok());
+  ASSERT_EQ(world->channel("a2").accept_preface().size(), 64u);
+  const auto text = read_file("/proc/sys/fs/inotify/max_user_instances", 64);
+  ASSERT_TRUE(text.ok());
+  const long most = std::atol(text->c_str());
+  if (most > 20'000) GTEST_SKIP() << "this host allows " << most << " inotify instances a user";
+  const std::string made = ask("inotify " + std::to_string(most + 1));
+  if (container()) EXPECT_EQ(made, std::to_string(most) + " made " + std::to_string(EMFILE));
+  EXPECT_EQ(world->channel("a2").ask("inotify 20"), "20 made 0");
+  std::vector<UniqueFd> of_root;
+  for (int i = 0; i < 20; ++i) {
+    of_root.emplace_back(::inotify_init1(IN_CLOEXEC));
+    EXPECT_TRUE(of_root.back().valid()) << i;
+  }
+}
 
 TEST_P(Attack, NestedNamespaces) {
   if (!container()) GTEST_SKIP() << "gVisor makes them in its own kernel";

@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/nsfs.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -145,7 +147,9 @@ TEST_F(Disks, TheRootShowsLayersInOrderShiftedAndKeepsThemClean) {
   auto disk = pool.take(kSmall, "a1", kBase);
   ASSERT_TRUE(disk.ok());
   {
-    auto root = mount_root(from, *disk, kBase, dir + "/scratch");
+    const auto users = make_user_namespace(kBase, 65536);
+    ASSERT_TRUE(users.ok()) << users.error().message;
+    auto root = mount_root(from, *disk, users->get(), dir + "/scratch");
     ASSERT_TRUE(root.ok()) << root.error().message;
     EXPECT_EQ(*read_file(root->path() + "/etc/which", 100), "high");
     struct stat info {};
@@ -166,6 +170,17 @@ TEST_F(Disks, TheRootShowsLayersInOrderShiftedAndKeepsThemClean) {
   EXPECT_FALSE(exists(dir + "/scratch"));
   EXPECT_TRUE(pool.discard("a1", std::move(*disk), 2000).ok());
   EXPECT_EQ(find_loop(pool.image_of("a1")), std::nullopt);
+}
+
+// The kernel counts what is made inside against its maker too: that must not be root.
+TEST(UserNamespace, BelongsToTheFirstOfItsUsers) {
+  NEEDS(root);
+  const auto fd = make_user_namespace(kBase, 65536);
+  ASSERT_TRUE(fd.ok()) << fd.error().message;
+  uid_t owner = 0;
+  ASSERT_EQ(::ioctl(fd->get(), NS_GET_OWNER_UID, &owner), 0);
+  EXPECT_EQ(owner, kBase);
+  EXPECT_EQ(::geteuid(), 0u);
 }
 
 TEST(UserNamespace, LivesByItsDescriptorAlone) {

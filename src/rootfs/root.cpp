@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "base/limits.h"
-#include "rootfs/user_namespace.h"
 
 namespace atl::rootfs {
 namespace {
@@ -28,11 +26,10 @@ Result<Attached> attach_at(int mount_fd, const std::string& path) {
   return Attached{std::move(mount), std::move(root)};
 }
 
-Result<std::vector<Attached>> attach_layers(const Template& from, std::uint32_t uid_base, const std::string& scratch) {
-  TRY(const UniqueFd user_namespace, make_user_namespace(uid_base, limits::uid_range_size));
+Result<std::vector<Attached>> attach_layers(const Template& from, int user_namespace, const std::string& scratch) {
   std::vector<Attached> layers;
   for (const std::string& tree : from.layers) {
-    TRY(const UniqueFd clone, clone_idmapped(tree, user_namespace.get()));
+    TRY(const UniqueFd clone, clone_idmapped(tree, user_namespace));
     TRY(Attached layer, attach_at(clone.get(), scratch + "/layers/" + std::to_string(layers.size())));
     layers.push_back(std::move(layer));
   }
@@ -41,8 +38,8 @@ Result<std::vector<Attached>> attach_layers(const Template& from, std::uint32_t 
 
 }  // namespace
 
-Result<Mount> mount_root(const Template& from, const Disk& disk, std::uint32_t uid_base, const std::string& scratch) {
-  TRY(const auto layers, attach_layers(from, uid_base, scratch));
+Result<Mount> mount_root(const Template& from, const Disk& disk, int user_namespace, const std::string& scratch) {
+  TRY(const auto layers, attach_layers(from, user_namespace, scratch));
   TRY(const Attached upper, attach_at(disk.mount_fd(), scratch + "/disk"));
 
   std::string options = "lowerdir=";  // overlay names the highest first

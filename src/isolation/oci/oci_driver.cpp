@@ -7,6 +7,7 @@
 
 #include "base/blocking.h"
 #include "base/fs.h"
+#include "base/limits.h"
 #include "isolation/host_facts.h"
 #include "isolation/oci/seccomp.h"
 #include "isolation/oci/seccomp_filter.h"
@@ -14,6 +15,7 @@
 #include "isolation/oci/verify.h"
 #include "rootfs/identity.h"
 #include "rootfs/root.h"
+#include "rootfs/user_namespace.h"
 
 namespace atl::isolation {
 namespace {
@@ -70,8 +72,8 @@ OciDriver::~OciDriver() {
   ::rmdir(options_.scratch_dir.c_str());
 }
 
-oci::Plan OciDriver::plan_of(const Spec& spec) const {
-  return oci::Plan{tool_.kind(), spec, scratch_of(spec.id) + "/root", open_files_max(), seccomp_bpf_};
+oci::Plan OciDriver::plan_of(const Spec& spec, int user_namespace) const {
+  return oci::Plan{tool_.kind(), spec, scratch_of(spec.id) + "/root", open_files_max(), seccomp_bpf_, user_namespace};
 }
 
 Result<std::string> OciDriver::version() const {
@@ -109,7 +111,8 @@ Result<Started> OciDriver::build(const Spec& spec) {
     live_[spec.id] = live;
   }
   CHECK_OK(make_passable(scratch_of(spec.id)));
-  TRY(const rootfs::Mount root, rootfs::mount_root(from, live->disk, spec.uid_base, scratch_of(spec.id)));
+  TRY(const UniqueFd users, rootfs::make_user_namespace(spec.uid_base, limits::uid_range_size));
+  TRY(const rootfs::Mount root, rootfs::mount_root(from, live->disk, users.get(), scratch_of(spec.id)));
   CHECK_OK(rootfs::write_identity(root.path(), spec.hostname, spec.uid_base));
   if (tool_.kind() == oci::Runtime::runsc) CHECK_OK(rootfs::fill_tmp(root.path(), spec.uid_base));
   const std::string bundle = bundle_of(spec.id);
@@ -117,13 +120,13 @@ Result<Started> OciDriver::build(const Spec& spec) {
   {
     TRY(const UniqueFd created, open_fd(bundle + "/config.json", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
   }
-  CHECK_OK(write_file(bundle + "/config.json", json::serialize(oci::make_config(plan_of(spec)))));
-  TRY(const ProcessId init, run_runtime(spec, group, bundle));
+  CHECK_OK(write_file(bundle + "/config.json", json::serialize(oci::make_config(plan_of(spec, users.get())))));
+  TRY(const ProcessId init, run_runtime(spec, group, bundle, users.get()));
   return receipt_of(spec, init, group);
 }
 
 Result<ProcessId> OciDriver::run_runtime(const Spec& spec, const cgroup::Group& group,
-                                         const std::string& bundle) const {
+                                         const std::string& bundle, int user_namespace) const {
   TRY(const UniqueFd in, filled_pipe(spec.boot_config));
   TRY(const UniqueFd out, open_fd("/dev/null", O_WRONLY));
   TRY(const UniqueFd log, open_fd(spec.log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
@@ -133,6 +136,7 @@ Result<ProcessId> OciDriver::run_runtime(const Spec& spec, const cgroup::Group& 
   command.stdin_fd = in.get();
   command.stdout_fd = out.get();
   command.stderr_fd = log.get();
+  if (tool_.kind() == oci::Runtime::crun) command.inherit_fds = {user_namespace};
   for (const UniqueFd& fd : procs) command.join_cgroup_fds.push_back(fd.get());
   TRY(const Finished finished, run(command));
   if (finished.exit_code != 0)

@@ -63,7 +63,8 @@ class OciDriver final : public Driver {
   // All of these block: they run on the pool.
   Result<Started> start_now(const Spec& spec);
   Result<Started> build(const Spec& spec);
-  Result<ProcessId> run_runtime(const Spec& spec, const cgroup::Group& group, const std::string& bundle) const;
+  Result<ProcessId> run_runtime(const Spec& spec, const cgroup::Group& group, const std::string& bundle,
+                                int user_namespace) const;
   Result<Started> receipt_of(const Spec& spec, ProcessId init, const cgroup::Group& group) const;
   Status destroy_now(const std::string& id);
   Result<Started> adopt_now(const Spec& spec, ProcessId init);
@@ -72,7 +73,7 @@ class OciDriver final : public Driver {
   Probe probe_now();
   Status try_sandbox();
 
-  oci::Plan plan_of(const Spec& spec) const;
+  oci::Plan plan_of(const Spec& spec, int user_namespace = -1) const;
   std::string bundle_of(const std::string& id) const { return options_.state_dir + "/sandboxes/" + id + "/bundle"; }
   std::string scratch_of(const std::string& id) const { return options_.scratch_dir + "/" + id; }
   Result<std::string> version() const;

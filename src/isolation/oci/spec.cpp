@@ -81,17 +81,28 @@ json::object process_of(const Plan& plan) {
       {"noNewPrivileges", false}};  // sudo must work
 }
 
-json::object linux_of(const Plan& plan) {
+// crun joins a user namespace that the sandbox's own first user made (rootfs/user_namespace.h).
+// runsc cannot, and makes one as root: what a program does inside its kernel makes no inotify
+// instance, namespace or queue of the host's, so there is nothing that root would be charged for.
+void add_user_namespace(json::object& linux, json::array& namespaces, const Plan& plan) {
+  if (plan.runtime == Runtime::crun) {
+    namespaces.push_back(
+        json::object{{"type", "user"}, {"path", "/proc/self/fd/" + std::to_string(plan.user_namespace)}});
+    return;
+  }
+  namespaces.push_back(json::object{{"type", "user"}});
   const json::array map{json::object{{"containerID", 0},
                                      {"hostID", plan.spec.uid_base},
                                      {"size", limits::uid_range_size}}};
+  linux["uidMappings"] = map;
+  linux["gidMappings"] = map;
+}
+
+json::object linux_of(const Plan& plan) {
   json::array namespaces;
-  for (const char* type : {"user", "mount", "pid", "ipc", "uts", "network", "cgroup"})
+  for (const char* type : {"mount", "pid", "ipc", "uts", "network", "cgroup"})
     namespaces.push_back(json::object{{"type", type}});
   json::object out{
-      {"uidMappings", map},
-      {"gidMappings", map},
-      {"namespaces", std::move(namespaces)},
       {"maskedPaths",
        json::array{"/proc/acpi", "/proc/asound", "/proc/bus", "/proc/kallsyms", "/proc/kcore", "/proc/keys",
                    "/proc/key-users", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
@@ -101,6 +112,8 @@ json::object linux_of(const Plan& plan) {
       {"readonlyPaths", json::array{"/proc/fs", "/proc/irq", "/proc/sys"}},
       // Limits are set on the cgroups by Atoll itself (cgroup/group.h).
       {"resources", json::object{}}};
+  add_user_namespace(out, namespaces, plan);
+  out["namespaces"] = std::move(namespaces);
   // The filter itself is in the annotation: the whole profile would cost crun milliseconds of
   // parsing. A runtime that does not know the annotation refuses every call, and starts nothing.
   if (plan.runtime == Runtime::crun) out["seccomp"] = json::object{{"defaultAction", "SCMP_ACT_ERRNO"}};

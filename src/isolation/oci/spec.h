@@ -17,6 +17,7 @@ struct Plan {
   std::string root;                 // the mounted root file system
   std::uint64_t open_files_max = 0; // this process's hard RLIMIT_NOFILE: more cannot be given
   std::string seccomp_bpf;          // the filter compiled (container tier)
+  int user_namespace = -1;          // made for the runtime to join (container tier); see linux_of
 };
 
 // Where the agent and its channel appear inside.

@@ -50,14 +50,31 @@ TEST(OciSpec, CheckNamesTheFieldThatIsWrong) {
   }
 }
 
-TEST(OciSpec, AllNamespacesAreNewAndTheRangeIsTheSandboxs) {
-  const json::object config = make_config(plan(Runtime::crun));
-  std::set<std::string> types;
+// Of each type's namespace, the path that it is joined by: "" = a new one.
+std::map<std::string, std::string> namespaces_of(const json::object& config) {
+  std::map<std::string, std::string> out;
   for (const json::value& ns : config.at("linux").at("namespaces").as_array()) {
-    EXPECT_FALSE(ns.as_object().contains("path"));
-    types.insert(ns.at("type").as_string().c_str());
+    const json::value* path = ns.as_object().if_contains("path");
+    out[ns.at("type").as_string().c_str()] = path ? path->as_string().c_str() : "";
   }
-  EXPECT_EQ(types, (std::set<std::string>{"user", "mount", "pid", "ipc", "uts", "network", "cgroup"}));
+  return out;
+}
+
+using Namespaces = std::map<std::string, std::string>;
+
+TEST(OciSpec, AllNamespacesAreNewAndTheUsersAreMadeAhead) {
+  Plan made = plan(Runtime::crun);
+  made.user_namespace = 7;
+  const json::object config = make_config(made);
+  EXPECT_EQ(namespaces_of(config),
+            (Namespaces{{"user", "/proc/self/fd/7"}, {"mount", ""}, {"pid", ""}, {"ipc", ""}, {"uts", ""}, {"network", ""}, {"cgroup", ""}}));
+  EXPECT_FALSE(config.at("linux").as_object().contains("uidMappings"));
+}
+
+TEST(OciSpec, RunscMakesItsUsersOfTheSandboxsRange) {
+  const json::object config = make_config(plan(Runtime::runsc));
+  EXPECT_EQ(namespaces_of(config),
+            (Namespaces{{"user", ""}, {"mount", ""}, {"pid", ""}, {"ipc", ""}, {"uts", ""}, {"network", ""}, {"cgroup", ""}}));
   for (const char* key : {"uidMappings", "gidMappings"}) {
     const json::array& map = config.at("linux").at(key).as_array();
     ASSERT_EQ(map.size(), 1u);

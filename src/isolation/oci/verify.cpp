@@ -1,6 +1,9 @@
 #include "isolation/oci/verify.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/nsfs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include <charconv>
@@ -49,6 +52,17 @@ Status verify_id_map(const std::string& path, std::uint32_t base) {
       text.find('\n') == text.size() - 1)
     return ok();
   return weaker(path + " is not 0 " + std::to_string(base) + " " + std::to_string(limits::uid_range_size));
+}
+
+// Who the kernel charges for what is made inside; see rootfs/user_namespace.h.
+Status verify_owner(const Plan& plan, const std::string& proc) {
+  if (plan.runtime != Runtime::crun) return ok();
+  TRY(const UniqueFd users, open_fd(proc + "/ns/user", O_RDONLY));
+  uid_t owner = 0;
+  if (::ioctl(users.get(), NS_GET_OWNER_UID, &owner) != 0) return os_error("ioctl(NS_GET_OWNER_UID)", proc);
+  if (owner == plan.spec.uid_base) return ok();
+  return weaker("its user namespace belongs to user " + std::to_string(owner) + " of the host, not to " +
+                std::to_string(plan.spec.uid_base));
 }
 
 Status verify_confinement(const Plan& plan, const Confinement& found) {
@@ -112,6 +126,7 @@ Result<json::object> verify(const Plan& plan, pid_t init, const cgroup::Group& g
   TRY(const Confinement found, parse_confinement(status));
   CHECK_OK(verify_confinement(plan, found));
   TRY(json::object namespaces, verify_namespaces(plan, proc));
+  CHECK_OK(verify_owner(plan, proc));
   CHECK_OK(verify_id_map(proc + "/uid_map", plan.spec.uid_base));
   CHECK_OK(verify_id_map(proc + "/gid_map", plan.spec.uid_base));
   CHECK_OK(verify_membership(group, init));

@@ -8,6 +8,7 @@
 //   write PATH MEBIBYTES           -> "MEBIBYTES written ERRNO"
 //   create PATH COUNT              -> "COUNT made ERRNO": empty files PATH.N
 //   fork COUNT                     -> "COUNT started ERRNO"; they sleep until killed
+//   inotify COUNT                  -> "COUNT made ERRNO"; they stay open
 //   mknod PATH                     -> "errno N" of making a device node (0 = made)
 //   int80                          -> a 32-bit system call in a child: "signal N" or its result
 //   eat MEBIBYTES                  -> in a child; "exit N" or "signal N"
@@ -16,6 +17,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -122,6 +124,12 @@ std::string fork_many(long count) {
   return std::to_string(count) + " started 0";
 }
 
+std::string watch_many(long count) {
+  for (long i = 0; i < count; ++i)
+    if (::inotify_init1(IN_CLOEXEC) < 0) return std::to_string(i) + " made " + std::to_string(errno);
+  return std::to_string(count) + " made 0";
+}
+
 std::string eat(long mebibytes) {
   for (long i = 0; i < mebibytes; ++i) {
     void* block = std::malloc(1 << 20);
@@ -156,6 +164,7 @@ std::string obey(const std::string& line) {
   if (verb == "syscall") return run_syscall(in);
   if (verb == "child-syscall") return in_child([&] { return run_syscall(in); });
   if (verb == "fork") return in >> count, fork_many(count);
+  if (verb == "inotify") return in >> count, watch_many(count);
   if (verb == "eat") return in >> count, in_child([&] { return eat(count); });
   if (verb == "int80") return in_child(call_32_bit);
   in >> path >> count;
