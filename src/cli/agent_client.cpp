@@ -148,6 +148,7 @@ Task<Result<std::unique_ptr<ProcessStream>>> AgentClient::start(const ProcessSpe
   request.headers.set("Content-Type", "application/connect+proto");
   request.headers.set("Connect-Protocol-Version", "1");
   request.headers.set("Keepalive-Ping-Interval", "50");
+  if (spec.timeout_s) request.headers.set("Connect-Timeout-Ms", std::to_string(*spec.timeout_s * 1000));
   request.content_length = message.size();
   auto exchange = co_await backend_->http().open(std::move(request), true);
   if (!exchange.ok()) co_return backend_->unreachable(exchange.error());

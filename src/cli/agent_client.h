@@ -22,6 +22,7 @@ struct ProcessSpec {
   std::string cwd;                // "" = the template's
   bool stdin_open = false;
   std::optional<TerminalSize> terminal;
+  std::optional<std::int64_t> timeout_s;  // then the agent ends it, and the stream with Errc::deadline
 };
 
 struct ProcessStarted { std::uint32_t pid = 0; };
@@ -69,7 +70,7 @@ class AgentClient {
   Task<Status> send_input(std::uint32_t pid, std::string_view bytes, bool to_terminal);
   Task<Status> close_input(std::uint32_t pid);
   Task<Status> resize(std::uint32_t pid, TerminalSize size);
-  Task<Status> signal(std::uint32_t pid, int number);  // SIGTERM or SIGKILL
+  Task<Status> signal(std::uint32_t pid, int number);  // SIGTERM, SIGKILL, or SIGINT to its whole group
 
   Task<Result<RemoteFile>> stat(const std::string& path);
   Task<Result<std::vector<RemoteFile>>> list(const std::string& path);  // one level

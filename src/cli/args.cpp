@@ -10,23 +10,21 @@
 #include "cli/daemon.h"
 #include "cli/duration.h"
 #include "cli/exits.h"
+#include "cli/help_text.h"
 #include "cli/version.h"
 
 namespace atl::cli {
 namespace {
 
-constexpr const char* kFooter =
-    "\nEverything after -- is passed to the command inside literally; for pipes and variables use\n"
-    "--shell 'text', which runs /bin/bash -l -c 'text' inside.\n\n"
-    "Exit codes:\n"
-    "  0    done; run, exec and shell give the command's own code (128 + signal where a signal ended it)\n"
-    "  1    another failure\n"
-    "  2    the command line was wrong\n"
-    "  3    the sandbox, file or template was not found\n"
-    "  4    no API key, or it was refused\n"
-    "  5    the daemon cannot be reached\n\n"
-    "Environment: ATOLL_ENDPOINT or E2B_API_URL (the endpoint), E2B_API_KEY, NO_COLOR.\n"
-    "Durations: 90, 90s, 5m, 2h, 1h30m.";
+// CLI11's own knows nothing of what follows "--".
+class UsageFormatter : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    std::string line = Formatter::make_usage(app, std::move(name));
+    while (line.ends_with('\n')) line.pop_back();
+    return line + std::string(usage_tail(app->get_name())) + "\n";
+  }
+};
 
 Pairs parse_pairs(const std::vector<std::string>& words, const char* option) {
   Pairs pairs;
@@ -63,7 +61,7 @@ class Parser {
  public:
   explicit Parser(std::vector<std::string> tail) : tail_(std::move(tail)) {
     app_.require_subcommand(0, 1);
-    app_.footer(kFooter);
+    app_.formatter(std::make_shared<UsageFormatter>());
     app_.add_option("--endpoint", global_.endpoint, "Where the daemon is: http://HOST:PORT or HOST:PORT");
     app_.add_option("--api-key-file", global_.api_key_file, "File with the API key, or credentials.json");
     if (const auto config = read_file(kConfigFile, 64 * 1024); config.ok())
@@ -75,10 +73,12 @@ class Parser {
     declare_inner_commands();
     declare_daemon_commands();
     declare_words();
+    app_.footer(kFooter);  // last, because commands declared later would have it too
   }
 
   std::variant<Invocation, Say> parse(std::vector<std::string> args);
   const CLI::App& app() const { return app_; }
+  std::string help() const { return app_.help(); }  // of the command that was given, where one was
 
  private:
   using Finish = std::function<CommandOptions()>;
@@ -91,11 +91,12 @@ class Parser {
   CLI::Option* each(CLI::App* sub, const char* names, std::vector<std::string>& into, const char* what) {
     return sub->add_option(names, into, what)->allow_extra_args(false);
   }
-  void add_id(CLI::App* sub) { sub->add_option("id", box_.id, "The sandbox")->required()->check(id_problem); }
+  void add_id(CLI::App* sub) { sub->add_option("ID", box_.id, "The sandbox")->required()->check(id_problem); }
   void add_json(CLI::App* sub) { sub->add_flag("--json", box_.as_json, "JSON on standard output"); }
   void add_new_sandbox(CLI::App* sub);
   void add_inner(CLI::App* sub);
   NewSandbox sandbox() const;
+  std::optional<std::int64_t> timeout() const;
   InnerCommand inner(bool needs_command) const;
   Say usage(const CLI::Error& error) const;
 
@@ -125,9 +126,16 @@ void Parser::add_inner(CLI::App* sub) {
   sub->add_option("--cwd", box_.inner.cwd, "The working folder inside");
 }
 
+std::optional<std::int64_t> Parser::timeout() const {
+  if (box_.timeout.empty()) return std::nullopt;
+  const std::int64_t seconds = duration_or_throw(box_.timeout, "--timeout");
+  if (seconds <= 0) throw CLI::ValidationError("--timeout", "it must be a second or more");
+  return seconds;
+}
+
 NewSandbox Parser::sandbox() const {
   NewSandbox fresh = box_.sandbox;
-  if (!box_.timeout.empty()) fresh.timeout_s = duration_or_throw(box_.timeout, "--timeout");
+  fresh.timeout_s = timeout();
   fresh.metadata = parse_pairs(box_.metadata, "--metadata");
   return fresh;
 }
@@ -181,26 +189,30 @@ void Parser::declare_sandbox_commands() {
   add_json(logs);
 
   auto* kill = command("kill", "End sandboxes", [this] {
-    if (box_.all == !box_.ids.empty()) throw CLI::RequiredError("either ids or --all");
+    if (box_.all == !box_.ids.empty()) throw CLI::RequiredError("either IDs or --all");
     return CommandOptions(KillOptions{box_.ids, box_.all, box_.as_json});
   });
-  kill->add_option("ids", box_.ids, "The sandboxes")->check(id_problem);
+  kill->add_option("ID", box_.ids, "The sandboxes")->check(id_problem);
   kill->add_flag("--all", box_.all, "Every sandbox of the project");
   add_json(kill);
 
   auto* timeout = command("timeout", "Let a sandbox live so long from now", [this] {
-    return CommandOptions(TimeoutOptions{box_.id, duration_or_throw(box_.timeout, "duration")});
+    const std::int64_t seconds = duration_or_throw(box_.timeout, "DURATION");
+    if (seconds <= 0)
+      throw CLI::ValidationError("DURATION", "0 would end the sandbox at once; if that is meant: atoll kill " + box_.id);
+    return CommandOptions(TimeoutOptions{box_.id, seconds, box_.as_json});
   });
   add_id(timeout);
-  timeout->add_option("duration", box_.timeout, "90, 5m, 2h")->required();
+  timeout->add_option("DURATION", box_.timeout, "90, 5m, 2h")->required();
+  add_json(timeout);
 
   auto* copy = command("cp", "Copy files between this machine and a sandbox", [this] {
     return CommandOptions(CopyOptions{box_.source, box_.destination, box_.user});
   });
-  copy->add_option("source", box_.source, "PATH, ID:PATH, or - for standard input")->required();
-  copy->add_option("destination", box_.destination, "PATH, ID:PATH, or - for standard output")->required();
-  copy->add_option("-u,--user", box_.user, "The user inside whose files they are");
-  copy->footer("A path of this machine that looks like ID:PATH is written ./ID:PATH.");
+  copy->add_option("SOURCE", box_.source, "PATH, ID:PATH, or - for standard input")->required();
+  copy->add_option("DESTINATION", box_.destination, "PATH, ID:PATH, or - for standard output")->required();
+  copy->add_option("-u,--user", box_.user, "The user inside whom the copies belong to, and who reads");
+  copy->footer(kCopyFooter);
 }
 
 void Parser::declare_inner_commands() {
@@ -216,11 +228,12 @@ void Parser::declare_inner_commands() {
   add_inner(run);
   streams(run);
   run->add_flag("--keep", box_.keep, "Leave the sandbox running afterwards and print its id on standard error");
-  run->footer("Without --timeout the sandbox lives as long as the command, and five minutes at most after\n"
-              "atoll itself was killed.");
+  run->footer(kRunFooter);
 
   auto* exec = command("exec", "Run a command in a sandbox",
-                       [this] { return CommandOptions(ExecOptions{box_.id, inner(true)}); });
+                       [this] { return CommandOptions(ExecOptions{box_.id, inner(true), timeout()}); });
+  exec->add_option("--timeout", box_.timeout, "How long the command may run (90, 5m, 2h)");
+  exec->footer(kExecFooter);
   add_id(exec);
   add_inner(exec);
   streams(exec);
@@ -231,7 +244,8 @@ void Parser::declare_inner_commands() {
     if (box_.fresh) options.fresh = sandbox();
     return CommandOptions(options);
   });
-  shell->add_option("id", box_.id, "The sandbox")->check(id_problem);
+  shell->footer(kShellFooter);
+  shell->add_option("ID", box_.id, "The sandbox")->check(id_problem);
   shell->add_flag("--new", box_.fresh, "Start a sandbox for it, and end it afterwards");
   shell->add_flag("--keep", box_.keep, "With --new: leave the sandbox running");
   add_new_sandbox(shell);
@@ -243,33 +257,41 @@ void Parser::declare_daemon_commands() {
                    [this] { return CommandOptions(StatusOptions{box_.as_json}); }));
   add_json(command("tiers", "The kinds of isolation, and which work here",
                    [this] { return CommandOptions(TiersOptions{box_.as_json}); }));
+  const auto templates = [this] { return CommandOptions(TemplatesOptions{box_.as_json}); };
+  add_json(command("templates", "What sandboxes can start from", templates));
+  auto* group = command("template", "template list is the same as templates", templates)->require_subcommand(1);
+  add_json(group->add_subcommand("list", "What sandboxes can start from")->fallthrough());
   add_json(command("env", "Variables for E2B clients: eval \"$(atoll env)\"",
                    [this] { return CommandOptions(EnvOptions{box_.as_json}); }));
-  const char* more = "What follows -- is handed to atolld (atolld --help), for example: -- --port 7800";
-  command("start", "Start the daemon", [this] { return CommandOptions(StartOptions{tail_}); })->footer(more);
+  command("start", "Start the daemon", [this] { return CommandOptions(StartOptions{tail_}); })->footer(kDaemonFooter);
   auto* stop = command("stop", "Stop the daemon; sandboxes go on running",
                        [this] { return CommandOptions(StopOptions{box_.kill_sandboxes}); });
   stop->add_flag("--kill-sandboxes", box_.kill_sandboxes, "End every sandbox of the project first");
   command("restart", "Stop and start the daemon; sandboxes go on running",
-          [this] { return CommandOptions(RestartOptions{tail_}); })->footer(more);
+          [this] { return CommandOptions(RestartOptions{tail_}); })->footer(kDaemonFooter);
 }
 
 void Parser::declare_words() {
   auto* completion = command("completion", "Print a completion script for a shell",
                              [this] { return CommandOptions(CompletionOptions{box_.text}); });
-  completion->add_option("shell", box_.text, "bash, zsh or fish")
+  completion->add_option("SHELL", box_.text, "bash, zsh or fish")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   add_json(command("version", "Print the version", [this] { return CommandOptions(VersionOptions{box_.as_json}); }));
   help_ = app_.add_subcommand("help", "Explain a command");
-  help_->add_option("command", box_.text, "The command");
+  help_->add_option("COMMAND", box_.text, "The command");
 }
 
 Say Parser::usage(const CLI::Error& error) const {
   const CLI::App* at = &app_;
   for (const CLI::App* sub : app_.get_subcommands()) at = sub;
   const std::string name = at == &app_ ? "atoll" : "atoll " + at->get_name();
-  std::string text = name + ": " + error.what() + "\n";
+  std::string what = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error)) {  // CLI11's text has them backwards
+    what = "not expected here:";
+    for (const std::string& word : app_.remaining(true)) what += " " + word;
+  }
+  std::string text = name + ": " + what + "\n";
   const bool literal = at->get_name() == "run" || at->get_name() == "exec" || at->get_name() == "shell";
   if (dynamic_cast<const CLI::ExtrasError*>(&error) && literal)
     text += "The command to run inside follows --, for example: " + name +
@@ -283,20 +305,17 @@ std::variant<Invocation, Say> Parser::parse(std::vector<std::string> args) {
     app_.parse(args);
     if (help_->parsed()) {
       // Not this parser's: it would explain the command "help", which was given.
-      if (box_.text.empty()) return Say{Parser({}).app().help(), kExitOk};
+      if (box_.text.empty()) return Say{Parser({}).help(), kExitOk};
       const auto named = [this](const CLI::App* sub) { return sub->get_name() == box_.text; };
       const auto found = std::as_const(app_).get_subcommands(named);
       if (found.empty()) return Say{"atoll help: there is no command \"" + box_.text + "\"\nTry: atoll help\n", kExitUsage};
-      return Say{found[0]->help(), kExitOk};
+      return Say{found[0]->help("atoll"), kExitOk};
     }
     for (const auto& [sub, finish] : finishes_)
       if (sub->parsed()) return Invocation{global_, finish()};
     return Say{app_.help(), kExitUsage};
   } catch (const CLI::CallForHelp&) {
-    for (const CLI::App* sub : app_.get_subcommands()) return Say{sub->help(), kExitOk};
-    return Say{app_.help(), kExitOk};
-  } catch (const CLI::CallForAllHelp&) {
-    return Say{app_.help("", CLI::AppFormatMode::All), kExitOk};
+    return Say{help(), kExitOk};
   } catch (const CLI::CallForVersion& version) {
     return Say{std::string(version.what()) + "\n", kExitOk};
   } catch (const CLI::Error& error) {

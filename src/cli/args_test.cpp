@@ -95,7 +95,11 @@ TEST(Args, MistakesAreUsageErrorsThatSayWhatToDo) {
       {{"kill", "--all", "abc"}, "--all"},
       {{"shell"}, "--new"},
       {{"shell", "--new", "abc"}, "--new"},
-      {{"timeout", "abc"}, "duration"},
+      {{"timeout", "abc"}, "DURATION"},
+      {{"timeout", "abc", "0"}, "atoll kill abc"},
+      {{"run", "--timeout", "0", "--", "x"}, "a second or more"},
+      {{"info", "abc", "one", "two", "three"}, "one two three"},
+      {{"template"}, "subcommand"},
       {{"info", "../x"}, "not a sandbox's id"},
       {{"info", "A"}, "not a sandbox's id"},
       {{"ls", "--state", "dead"}, "running"},
@@ -119,6 +123,35 @@ TEST(Args, HelpListsTheExitCodes) {
   }
   EXPECT_NE(said({"help", "run"}).text.find("--keep"), std::string::npos);
   EXPECT_NE(said({"run", "--help"}).text.find("--keep"), std::string::npos);
+}
+
+TEST(Args, UsageLinesBeginWithTheProgram) {
+  const std::vector<std::pair<Words, std::string>> cases = {
+      {{"run", "--help"}, "Usage: atoll run [OPTIONS] -- COMMAND [ARGUMENT...]\n"},
+      {{"help", "exec"}, "Usage: atoll exec [OPTIONS] ID -- COMMAND [ARGUMENT...]\n"},
+      {{"shell", "--help"}, "Usage: atoll shell [OPTIONS] [ID] [-- COMMAND [ARGUMENT...]]\n"},
+      {{"ls", "--help"}, "Usage: atoll ls [OPTIONS]\n"},
+      {{"template", "list", "--help"}, "Usage: atoll template list [OPTIONS]\n"},
+      {{"--help"}, "Usage: atoll [OPTIONS] [SUBCOMMAND]\n"}};
+  for (const auto& [args, text] : cases) EXPECT_NE(said(args).text.find(text), std::string::npos) << said(args).text;
+}
+
+TEST(Args, OnlyWhatHasExitCodesOfItsOwnExplainsThem) {
+  for (const char* name : {"run", "exec", "shell"})
+    EXPECT_NE(said({name, "--help"}).text.find("125  Atoll failed"), std::string::npos) << name;
+  for (const char* name : {"ls", "info", "create", "tiers", "stop"})
+    EXPECT_EQ(said({name, "--help"}).text.find("Exit codes"), std::string::npos) << name;
+}
+
+TEST(Args, TemplatesHaveTwoSpellings) {
+  EXPECT_TRUE(parsed<TemplatesOptions>({"templates", "--json"}).as_json);
+  EXPECT_TRUE(parsed<TemplatesOptions>({"template", "list", "--json"}).as_json);
+  EXPECT_FALSE(parsed<TemplatesOptions>({"template", "list"}).as_json);
+}
+
+TEST(Args, ExecHasATimeoutOfItsOwn) {
+  EXPECT_EQ(parsed<ExecOptions>({"exec", "abc", "--timeout", "5m", "--", "x"}).timeout_s, 300);
+  EXPECT_FALSE(parsed<ExecOptions>({"exec", "abc", "--", "x"}).timeout_s);
 }
 
 TEST(Args, DashesEndOptionsForOtherCommands) {

@@ -78,7 +78,7 @@ Error error_of_reply(int status, std::string_view body, std::string_view what) {
   }
   const Errc code = named && *named != Errc::internal ? *named : errc_of_status(status, message);
   if (message.empty()) message = fmt::format("{}: the daemon answered HTTP status {} without a reason", what, status);
-  if (code == Errc::unauthenticated)
+  if (code == Errc::unauthenticated && message.find("API key") == std::string::npos)
     message += " (the API key was refused: check --api-key-file, E2B_API_KEY or run as root)";
   return make_error(code, message);
 }

@@ -117,7 +117,7 @@ Task<Result<int>> execute(Context& context, CopyOptions options) {
   if (context.interrupts.received() != 0) co_return 128 + context.interrupts.received();
   if (!copied.ok()) co_return copied.error();
   if (!finished.ok()) co_return finished.error();
-  co_return kExitOk;
+  co_return copier.skipped() == 0 ? kExitOk : kExitOther;
 }
 
 }  // namespace atl::cli

@@ -65,6 +65,13 @@ Task<Result<int>> execute(Context& context, KillOptions options) {
 Task<Result<int>> execute(Context& context, TimeoutOptions options) {
   CO_TRY(const auto backend, context.connect());
   CO_CHECK_OK(co_await backend->set_timeout(options.id, options.seconds));
+  if (options.as_json) {
+    json::object out;
+    out["sandboxID"] = options.id;
+    out["seconds"] = options.seconds;
+    CO_CHECK_OK(co_await context.print(json_text(out) + "\n"));
+    co_return kExitOk;
+  }
   co_await context.note(fmt::format("sandbox {} now ends in {}", options.id, format_duration(options.seconds)));
   co_return kExitOk;
 }

@@ -94,13 +94,13 @@ Task<Result<int>> execute(Context& context, TiersOptions options) {
   if (!tiers || !tiers->is_array())
     co_return make_error(Errc::internal, "GET /atoll/v1/tiers: the answer holds no list of tiers");
   Table table({{"TIER"}, {"WORKS"}, {"AUTO"}, {"RUNTIME"}, {"VERSION", false, 10}, {"HOLDS AGAINST"},
-               {"WHY", false, 16}});
+               {"WHY NOT", false, 16}});
   for (const json::value& tier : tiers->as_array()) {
     const bool works = text_field(tier, "works") == "true";
     table.add({printable(text_field(tier, "name")), works ? "yes" : "no",
-               text_field(tier, "isAuto") == "true" ? "yes" : "", printable(text_field(tier, "runtime")),
+               text_field(tier, "auto") == "true" ? "yes" : "", printable(text_field(tier, "runtime")),
                printable(text_field(tier, "version")), printable(text_field(tier, "posture")),
-               printable(text_field(tier, "reason"))});
+               works ? "" : printable(text_field(tier, "reason"))});
   }
   CO_CHECK_OK(co_await context.print(
       table.render(context.console.columns(Stream::out), context.console.colour(Stream::out))));

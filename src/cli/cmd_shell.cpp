@@ -35,22 +35,18 @@ std::vector<std::vector<std::string>> shells() {
   return all;
 }
 
-bool may_lack_program(const Error& error) {
-  return error.code != Errc::unavailable && error.code != Errc::unauthenticated && error.code != Errc::denied;
-}
-
-Task<Result<int>> attach(Context& context, std::shared_ptr<AgentClient> agent, const ShellOptions& options) {
-  ProcessSpec spec = terminal_spec(options, context.environment);
-  InnerRun run{spec, OnInterrupt::abandon};
-  if (!spec.argv.empty()) co_return co_await run_inner(context, agent, std::move(run));
-  Result<int> outcome = kExitOther;
+Task<InnerEnd> attach(Context& context, std::shared_ptr<AgentClient> agent, const ShellOptions& options,
+                      InnerRun run) {
+  run.spec = terminal_spec(options, context.environment);
+  if (!run.spec.argv.empty()) co_return co_await run_inner(context, agent, std::move(run));
+  InnerEnd end;
   for (auto& words : shells()) {
-    run.spec = spec;
     run.spec.argv = std::move(words);
-    outcome = co_await run_inner(context, agent, run);
-    if (outcome.ok() || !may_lack_program(outcome.error())) break;
+    end = co_await run_inner(context, agent, run);
+    // A shell that ran may end with 127 too, of its own.
+    if (end.exit_code != kExitNoCommand || end.why.empty()) break;
   }
-  co_return outcome;
+  co_return end;
 }
 
 }  // namespace
@@ -63,19 +59,23 @@ Task<Result<int>> execute(Context& context, ShellOptions options) {
   CO_TRY(const auto backend, context.connect());
   std::unique_ptr<Ephemeral> fresh;
   SandboxAccess access;
+  InnerRun run{{}, OnInterrupt::abandon, {}};
   if (options.fresh) {
+    if (options.fresh->timeout_s)
+      run.sandbox_until = context.clock.steady() + std::chrono::seconds(*options.fresh->timeout_s);
     CO_TRY(fresh, co_await Ephemeral::create(context, backend, *options.fresh, options.keep));
     access = fresh->access();
   } else {
     CO_TRY(access, co_await backend->access(options.id));
   }
-  Result<int> outcome = 128 + context.interrupts.received();
+  int exit_code = 128 + context.interrupts.received();
   if (context.interrupts.received() == 0) {
     auto agent = std::make_shared<AgentClient>(backend, access, options.command.user);
-    outcome = co_await attach(context, std::move(agent), options);
+    InnerEnd end = co_await attach(context, std::move(agent), options, std::move(run));
+    exit_code = co_await told(context, std::move(end));
   }
   if (fresh) co_await fresh->end();
-  co_return outcome;
+  co_return exit_code;
 }
 
 }  // namespace atl::cli

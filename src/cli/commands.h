@@ -17,6 +17,7 @@ Task<Result<int>> execute(Context& context, KillOptions options);
 Task<Result<int>> execute(Context& context, TimeoutOptions options);
 Task<Result<int>> execute(Context& context, StatusOptions options);
 Task<Result<int>> execute(Context& context, TiersOptions options);
+Task<Result<int>> execute(Context& context, TemplatesOptions options);
 Task<Result<int>> execute(Context& context, EnvOptions options);
 Task<Result<int>> execute(Context& context, StartOptions options);
 Task<Result<int>> execute(Context& context, StopOptions options);

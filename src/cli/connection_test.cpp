@@ -7,6 +7,7 @@
 #include "base/fs.h"
 #include "base/testing/needs.h"
 #include "cli/backend.h"
+#include "cli/copy_links.h"
 #include "cli/copy_place.h"
 #include "cli/daemon.h"
 #include "cli/log_view.h"
@@ -106,6 +107,23 @@ TEST(CopyPlace, Names) {
   EXPECT_FALSE(is_safe_name(std::string("a\0b", 3)));
   EXPECT_FALSE(is_safe_name(std::string(256, 'x')));
   EXPECT_TRUE(is_safe_name("..."));
+}
+
+TEST(CopyLinks, OnlyThoseThatCannotLeaveTheTree) {
+  for (const char* fine : {"a", "a/b", "./a", "a//b/", "...", "..a"}) EXPECT_TRUE(stays_inside(fine, 0)) << fine;
+  for (const char* fine : {"../a", "..", "../../a", ".././../a/b"}) EXPECT_TRUE(stays_inside(fine, 2)) << fine;
+  for (const char* bad : {"", "/", "/a", "..", "../a", "a/..", "a/../b", "./../a", "a/../../b"})
+    EXPECT_FALSE(stays_inside(bad, 0)) << bad;
+  // "a" may be a link itself, and its ".." anywhere.
+  for (const char* bad : {"a/../b", "../a/..", "../../../a"}) EXPECT_FALSE(stays_inside(bad, 2)) << bad;
+  EXPECT_FALSE(stays_inside(std::string("a\0b", 3), 0));
+  EXPECT_FALSE(stays_inside(std::string(4096, 'x'), 0));
+}
+
+TEST(ErrorOfReply, AdviceIsGivenOnce) {
+  const Error told = error_of_reply(401, R"({"code":401,"message":"the API key is not known here; check E2B_API_KEY"})", "x");
+  EXPECT_EQ(told.message, "the API key is not known here; check E2B_API_KEY");
+  EXPECT_NE(error_of_reply(401, R"({"code":401,"message":"m"})", "x").message.find("--api-key-file"), std::string::npos);
 }
 
 TEST(ErrorOfReply, KnowsBothKindsOfError) {

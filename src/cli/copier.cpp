@@ -5,8 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/blocking.h"
 #include "base/fs.h"
+#include "cli/copy_links.h"
 #include "cli/copy_place.h"
 #include "cli/duration.h"
 #include "cli/quiet_run.h"
@@ -16,7 +19,7 @@ namespace atl::cli {
 namespace {
 
 constexpr std::size_t kChunkBytes = 256 * 1024;
-constexpr std::size_t kSkippedToldMax = 20;
+constexpr std::size_t kSkippedToldMax = 1000;
 constexpr std::size_t kPathsPerCommand = 200;
 constexpr unsigned kAgentFileMode = 0644, kAgentFolderMode = 0755;  // what the agent gives by itself
 
@@ -29,6 +32,10 @@ Result<std::string> read_chunk(int fd) {
     bytes.resize(n);
     return bytes;
   }
+}
+
+std::string leads_out(const std::string& target) {
+  return "a link to " + target + ", which is not known to be in the folder that is copied";
 }
 
 // Tells the copier what a signal has to cancel, for as long as that lives.
@@ -120,13 +127,14 @@ Task<Status> Copier::upload_input(const std::string& into) {
 }
 
 Task<Status> Copier::send_link(const HostEntry& entry, const std::string& into) {
-  std::vector<std::string> argv = {"ln", "-sfn", "--"};
-  argv.push_back(entry.target);
-  argv.push_back(into);
-  const auto made = co_await run_quiet(*agent_, std::move(argv));
+  const auto depth = static_cast<int>(std::count(entry.path.begin(), entry.path.end(), '/'));
+  if (!stays_inside(entry.target, depth)) {
+    skip(entry.path, leads_out(entry.target));
+    co_return ok();
+  }
+  const Status made = co_await make_remote_link(*agent_, entry.target, into);
   if (!made.ok() && made.error().code == Errc::unavailable) co_return made.error();
-  if (!made.ok()) skip(into, "the link was not made: " + made.error().message);
-  else if (made->exit_code != 0) skip(into, "the link was not made: " + made->errors);
+  if (!made.ok()) skip(into, made.error().message);
   co_return ok();
 }
 
@@ -191,12 +199,26 @@ Task<Status> Copier::download_output(const std::string& remote) {
   }
 }
 
+// Not followed: that could lead round in circles. And a guest's link may not be aimed at what lies
+// elsewhere on this machine.
+Task<Status> Copier::fetch_link(const std::string& name, const std::string& remote, int folder, int depth) {
+  const auto target = co_await read_remote_link(*agent_, remote);
+  if (!target.ok() && target.error().code == Errc::unavailable) co_return target.error();
+  if (!target.ok()) {
+    skip(remote, target.error().message);
+  } else if (!stays_inside(*target, depth)) {
+    skip(remote, leads_out(*target));
+  } else if (const Status made = make_link(folder, name, *target); !made.ok()) {
+    skip(remote, made.error().message);
+  }
+  co_return ok();
+}
+
 Task<Status> Copier::download_entry(const RemoteFile& file, const std::string& remote, int folder, int depth) {
   if (!is_safe_name(file.name)) {
     skip(remote, "its name may not exist on this machine");
-  } else if (file.is_directory && file.is_link) {
-    // Following it could lead round in circles; remaking it would aim a guest's link at this machine.
-    skip(remote, "a link to a folder is not followed");
+  } else if (file.is_link) {
+    CO_CHECK_OK(co_await fetch_link(file.name, remote, folder, depth));
   } else if (file.is_directory) {
     auto below = open_or_make_folder(folder, file.name);
     if (!below.ok()) co_return with_context(below.error(), remote);
@@ -230,8 +252,9 @@ Task<Status> Copier::send_modes() {
       std::vector<std::string> argv = {"chmod"};
       argv.push_back(fmt::format("{:04o}", mode));
       argv.emplace_back("--");
-      argv.insert(argv.end(), paths.begin() + at, paths.begin() + std::min(at + kPathsPerCommand, paths.size()));
-      const auto done = co_await run_quiet(*agent_, std::move(argv));
+      const std::vector<std::string> some(paths.begin() + at,
+                                          paths.begin() + std::min(at + kPathsPerCommand, paths.size()));
+      const auto done = co_await run_quiet(*agent_, std::move(argv), some);
       if (!done.ok() && done.error().code == Errc::unavailable) co_return done.error();
       if (!done.ok()) skip(paths[at], "the mode was not set: " + done.error().message);
       else if (done->exit_code != 0) skip(paths[at], "the mode was not set: " + done->errors);

@@ -32,11 +32,14 @@ class Copier {
 
   // Modes of what was uploaded, links, and the line that says what was done.
   Task<Status> finish();
+  // What was left out, each told by finish().
+  std::size_t skipped() const { return skipped_count_; }
 
  private:
   Task<Status> send_file(UniqueFd fd, const std::string& into);
   Task<Status> send_modes();
   Task<Status> send_link(const HostEntry& entry, const std::string& into);
+  Task<Status> fetch_link(const std::string& name, const std::string& remote, int folder, int depth);
   Task<Status> download_entry(const RemoteFile& file, const std::string& remote, int folder, int depth);
   Status interrupted() const;
   Error transfer_error(const Error& error) const;
@@ -48,7 +51,7 @@ class Copier {
   Progress progress_;
   rpc::ClientExchange* current_ = nullptr;  // what a signal cancels
   std::map<unsigned, std::vector<std::string>> modes_;
-  std::vector<std::string> skipped_;        // at most 20 are told, all are counted
+  std::vector<std::string> skipped_;        // at most 1000 are told, all are counted
   std::size_t skipped_count_ = 0, files_ = 0, entries_ = 0;
 };
 

@@ -11,6 +11,7 @@
 #include <ctime>
 
 #include "base/fs.h"
+#include "base/log_file.h"
 #include "base/paths.h"
 
 namespace atl::cli {
@@ -123,8 +124,9 @@ Result<Launched> launch_daemon(const GlobalOptions& options, const std::vector<s
   std::vector<std::string> environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
   CHECK_OK(make_dirs(options.root, 0755));
   Launched launched;
-  launched.log = options.root + "/atolld.log";
+  launched.log = daemon_log(options.root);
   TRY(UniqueFd null_fd, open_fd("/dev/null", O_RDWR));
+  CHECK_OK(put_log_aside(launched.log, kLogFileBytesMax));
   TRY(UniqueFd log_fd, open_fd(launched.log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640));
   launched.first_new_byte = ::lseek(log_fd.get(), 0, SEEK_END);
   const auto argv_pointers = pointers(argv), environment_pointers = pointers(environment);

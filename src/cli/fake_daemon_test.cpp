@@ -56,6 +56,8 @@ Task<void> FakeDaemon::serve_rest(FakeDaemon& daemon, rpc::Exchange& exchange, s
     json::array all;
     for (const std::string& one : daemon.sandboxes) all.emplace_back(sandbox_json(one));
     co_await answer(exchange, 200, json::serialize(all));
+  } else if (method == "GET" && daemon.rest.contains(path)) {
+    co_await answer(exchange, 200, daemon.rest[path]);
   } else if (method == "POST" && path.ends_with("/timeout")) {
     co_await answer(exchange, 204, "");
   } else if (!daemon.sandboxes.contains(id)) {
@@ -71,10 +73,17 @@ Task<void> FakeDaemon::serve_rest(FakeDaemon& daemon, rpc::Exchange& exchange, s
 
 Task<void> FakeDaemon::serve_start(FakeDaemon& daemon, rpc::Exchange& exchange, std::string body) {
   daemon.started.ParseFromString(body.substr(5));
+  daemon.start_timeout = exchange.request().headers.get_or("Connect-Timeout-Ms", "");
   daemon.start_user = exchange.request().headers.get_or("Authorization", "");
   rpc::ReplyHead head;
   head.headers.set("Content-Type", "application/connect+proto");
   [[maybe_unused]] const Status sent = co_await exchange.start(std::move(head));
+  if (!daemon.refusal.empty()) {
+    const std::string end = rpc::envelope(rpc::kEnvelopeEnd, daemon.refusal);
+    [[maybe_unused]] const Status refused = co_await exchange.write(end);
+    [[maybe_unused]] const Status over = co_await exchange.finish();
+    co_return;
+  }
   process::StartResponse start;
   start.mutable_event()->mutable_start()->set_pid(42);
   co_await events(exchange, start);

@@ -113,6 +113,15 @@ Status NewFile::commit() {
   return ok();
 }
 
+Status make_link(int folder, const std::string& name, const std::string& target) {
+  const std::string temporary = ".atoll-" + random_hex(8);
+  if (::symlinkat(target.c_str(), folder, temporary.c_str()) != 0) return os_error("make a link beside", name);
+  if (::renameat(folder, temporary.c_str(), folder, name.c_str()) == 0) return ok();
+  const Error error = os_error("rename a link to", name);
+  ::unlinkat(folder, temporary.c_str(), 0);
+  return error;
+}
+
 Result<UniqueFd> open_or_make_folder(int folder, const std::string& name) {
   if (::mkdirat(folder, name.c_str(), 0777) != 0 && errno != EEXIST) return os_error("mkdir", name);
   UniqueFd fd(::openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));

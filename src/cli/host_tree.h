@@ -42,6 +42,9 @@ class NewFile {
   std::string temporary_, name_;
 };
 
+// A symbolic link, in the place of what is no folder. Blocking.
+Status make_link(int folder, const std::string& name, const std::string& target);
+
 // Opens the folder `name` below `folder`, made where it is missing; a link there is refused.
 Result<UniqueFd> open_or_make_folder(int folder, const std::string& name);
 

@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "cli/duration.h"
 #include "cli/exits.h"
 #include "cli/raw_terminal.h"
 
@@ -11,6 +12,9 @@ namespace atl::cli {
 namespace {
 
 constexpr std::size_t kInputBytesMax = 64 * 1024;
+constexpr Millis kAskAgain{200};
+constexpr int kGoneTries = 10;
+constexpr Millis kClockSlack{2'000};
 
 // Standard input to the process until either ends. Runs beside the output's loop and may outlive
 // it for one last request, therefore it shares the agent. `console` outlives the loop's run.
@@ -25,10 +29,6 @@ Task<void> pump_input(Console& console, std::shared_ptr<AgentClient> agent, std:
   if (!to_terminal) [[maybe_unused]] const Status closed = co_await agent->close_input(pid);
 }
 
-Task<void> send_signal(std::shared_ptr<AgentClient> agent, std::uint32_t pid, int number) {
-  [[maybe_unused]] const Status sent = co_await agent->signal(pid, number);
-}
-
 Task<void> send_size(std::shared_ptr<AgentClient> agent, std::uint32_t pid) {
   [[maybe_unused]] const Status sent = co_await agent->resize(pid, terminal_size());
 }
@@ -39,33 +39,57 @@ void follow_size(Context& context, std::shared_ptr<AgentClient> agent, std::uint
   });
 }
 
-// Binds signals to one process while it runs; the stream must live as long.
+// Binds signals to one process while it runs.
 class SignalBinding {
  public:
   SignalBinding(Context& context, std::shared_ptr<AgentClient> agent, ProcessStream& stream, OnInterrupt policy)
-      : interrupts_(context.interrupts) {
-    interrupts_.on_interrupt([this, agent, &stream, policy, executor = context.executor](int) {
-      ++signals_;
-      if (policy == OnInterrupt::abandon || signals_ > 2 || pid_ == 0) return stream.cancel();
-      spawn(executor, "signal", send_signal(agent, pid_, signals_ == 1 ? SIGTERM : SIGKILL));
+      : interrupts_(context.interrupts), state_(std::make_shared<State>()) {
+    state_->stream = &stream;
+    interrupts_.on_interrupt([state = state_, agent, policy, executor = context.executor](int number) {
+      const int count = ++state->signals;
+      const bool passes = policy == OnInterrupt::exec || (policy == OnInterrupt::run && number == SIGINT);
+      if (count == 1 && passes && state->pid != 0)
+        spawn(executor, "signal", pass_on(agent, state->pid, number == SIGINT ? SIGINT : SIGTERM));
+      else if (count == 2 && policy == OnInterrupt::exec && state->pid != 0)
+        spawn(executor, "signal", kill_and_stop(state, agent));
+      else
+        state->stop();
     });
   }
-  ~SignalBinding() { interrupts_.on_interrupt(nullptr); }
+  ~SignalBinding() {
+    interrupts_.on_interrupt(nullptr);
+    state_->stream = nullptr;
+  }
   SignalBinding(const SignalBinding&) = delete;
   SignalBinding& operator=(const SignalBinding&) = delete;
-  void set_pid(std::uint32_t pid) { pid_ = pid; }
+  void set_pid(std::uint32_t pid) { state_->pid = pid; }
 
  private:
+  struct State {
+    ProcessStream* stream = nullptr;  // null once the binding is gone
+    std::uint32_t pid = 0;
+    int signals = 0;
+    void stop() { if (stream) stream->cancel(); }
+  };
+  static Task<void> pass_on(std::shared_ptr<AgentClient> agent, std::uint32_t pid, int number) {
+    const Status sent = co_await agent->signal(pid, number);
+    // The agent of a sandbox that an older Atoll started knows no SIGINT.
+    if (!sent.ok() && sent.error().code == Errc::unsupported && number == SIGINT)
+      [[maybe_unused]] const Status again = co_await agent->signal(pid, SIGTERM);
+  }
+  static Task<void> kill_and_stop(std::shared_ptr<State> state, std::shared_ptr<AgentClient> agent) {
+    [[maybe_unused]] const Status sent = co_await agent->signal(state->pid, SIGKILL);
+    state->stop();
+  }
+
   Interrupts& interrupts_;
-  std::uint32_t pid_ = 0;
-  int signals_ = 0;
+  std::shared_ptr<State> state_;
 };
 
 Stream stream_of(OutputKind kind) { return kind == OutputKind::err ? Stream::err : Stream::out; }
 
 Task<Result<int>> copy_output(Context& context, std::shared_ptr<AgentClient> agent, ProcessStream& stream,
-                              SignalBinding& signals, const ProcessSpec& spec) {
-  std::uint32_t pid = 0;
+                              SignalBinding& signals, const ProcessSpec& spec, std::uint32_t& pid) {
   for (;;) {
     CO_TRY(ProcessEvent event, co_await stream.next());
     if (const auto* started = std::get_if<ProcessStarted>(&event)) {
@@ -87,17 +111,47 @@ Task<Result<int>> copy_output(Context& context, std::shared_ptr<AgentClient> age
   }
 }
 
+// Whether the sandbox is gone: asked for a moment, because its processes end before its record does.
+Task<Result<bool>> is_gone(AgentClient& agent, int tries) {
+  for (;;) {
+    const auto detail = co_await agent.backend().detail(agent.sandbox().id);
+    if (!detail.ok() && detail.error().code == Errc::not_found) co_return true;
+    if (!detail.ok()) co_return detail.error();
+    if (--tries <= 0) co_return false;
+    co_await sleep_for(kAskAgain);
+  }
+}
+
+InnerEnd sandbox_ended(Context& context, const std::string& id, const InnerRun& run) {
+  // The node's clock began a little after this one.
+  if (run.sandbox_until && context.clock.steady() + kClockSlack >= *run.sandbox_until)
+    return {kExitTimeout, fmt::format("sandbox {} ended while the command ran: its --timeout ran out", id)};
+  return {kExitAtoll, fmt::format("sandbox {} ended while the command ran: it was killed, or its time ran out "
+                                  "(--timeout, atoll timeout)", id)};
+}
+
 // A stream that broke: what became of the sandbox matters more than what became of the connection.
-Task<Error> explain_break(AgentClient& agent, Error broken) {
+Task<InnerEnd> explain_break(Context& context, AgentClient& agent, const Error& broken, const InnerRun& run) {
   const std::string& id = agent.sandbox().id;
-  const auto detail = co_await agent.backend().detail(id);
-  if (!detail.ok() && detail.error().code == Errc::not_found)
-    co_return make_error(Errc::not_found, fmt::format("sandbox {} ended while the command ran: it was killed, or its "
-                                                      "time ran out (--timeout, atoll timeout)", id));
-  if (!detail.ok()) co_return detail.error();
-  broken.message = fmt::format("the connection to sandbox {} broke ({}); the sandbox runs, and so may the command", id,
-                               broken.message);
-  co_return broken;
+  const auto gone = co_await is_gone(agent, kGoneTries);
+  if (!gone.ok()) co_return InnerEnd{kExitAtoll, gone.error().message};
+  if (*gone) co_return sandbox_ended(context, id, run);
+  co_return InnerEnd{kExitAtoll, fmt::format("the connection to sandbox {} broke ({}); the sandbox runs, and so may the "
+                                             "command", id, broken.message)};
+}
+
+Task<InnerEnd> explain(Context& context, AgentClient& agent, const Error& error, const InnerRun& run, bool started) {
+  if (context.interrupts.received() != 0) co_return InnerEnd{128 + context.interrupts.received(), ""};
+  // As SIGPIPE would have it; output that nobody reads (a pager that quit) is no failure worth words.
+  if (error.os_error == EPIPE) co_return InnerEnd{128 + SIGPIPE, ""};
+  if (error.code == Errc::deadline && run.spec.timeout_s)
+    co_return InnerEnd{kExitTimeout, fmt::format("the command was ended: its --timeout of {} ran out",
+                                                 format_duration(*run.spec.timeout_s))};
+  if (error.code == Errc::unavailable && started) co_return co_await explain_break(context, agent, error, run);
+  if (started) co_return InnerEnd{kExitAtoll, error.message};
+  std::string why = error.message;
+  if (why.starts_with("cwd '")) why += "; choose another working folder with --cwd";
+  co_return InnerEnd{exit_code_of_start(error), std::move(why)};
 }
 
 }  // namespace
@@ -116,23 +170,35 @@ ProcessSpec spec_of(const InnerCommand& command, const Console& console) {
   return spec;
 }
 
-Task<Result<int>> run_inner(Context& context, std::shared_ptr<AgentClient> agent, InnerRun run) {
-  CO_TRY(auto stream, co_await agent->start(run.spec));
-  SignalBinding signals(context, agent, *stream, run.on_interrupt);
-  if (context.interrupts.received() != 0 && run.on_interrupt == OnInterrupt::abandon)
-    co_return 128 + context.interrupts.received();
+Task<InnerEnd> run_inner(Context& context, std::shared_ptr<AgentClient> agent, InnerRun run) {
+  auto stream = co_await agent->start(run.spec);
+  if (!stream.ok()) co_return co_await explain(context, *agent, stream.error(), run, false);
+  SignalBinding signals(context, agent, **stream, run.on_interrupt);
+  if (context.interrupts.received() != 0) co_return InnerEnd{128 + context.interrupts.received(), ""};
   // Only now, so that a start that was refused is told on a terminal in its usual mode.
   std::unique_ptr<RawTerminal> raw;
   if (run.spec.terminal) {
-    CO_TRY(raw, RawTerminal::enter());
+    auto entered = RawTerminal::enter();
+    if (!entered.ok()) co_return InnerEnd{kExitAtoll, entered.error().message};
+    raw = std::move(*entered);
   }
-  auto outcome = co_await copy_output(context, agent, *stream, signals, run.spec);
+  std::uint32_t pid = 0;
+  auto outcome = co_await copy_output(context, agent, **stream, signals, run.spec, pid);
   raw.reset();
   context.interrupts.on_resize(nullptr);
   if (outcome.ok() || !run.spec.terminal) context.console.stop_reading();
-  if (!outcome.ok() && context.interrupts.received() != 0) co_return 128 + context.interrupts.received();
-  if (!outcome.ok() && outcome.error().code == Errc::unavailable) co_return co_await explain_break(*agent, outcome.error());
-  co_return outcome;
+  if (!outcome.ok()) co_return co_await explain(context, *agent, outcome.error(), run, pid != 0);
+  // It may have died with its sandbox, and the agent have lived to tell.
+  if (*outcome == 128 + SIGKILL) {
+    const auto gone = co_await is_gone(*agent, 1);
+    if (gone.ok() && *gone) co_return sandbox_ended(context, agent->sandbox().id, run);
+  }
+  co_return InnerEnd{*outcome, ""};
+}
+
+Task<int> told(Context& context, InnerEnd end) {
+  if (!end.why.empty()) co_await context.note(end.why);
+  co_return end.exit_code;
 }
 
 }  // namespace atl::cli

@@ -36,15 +36,20 @@ struct InnerCommand {
 };
 
 struct RunOptions { NewSandbox sandbox; InnerCommand command; bool keep = false; };
-struct ExecOptions { std::string id; InnerCommand command; };
+struct ExecOptions {
+  std::string id;
+  InnerCommand command;
+  std::optional<std::int64_t> timeout_s;  // of the command
+};
 struct ShellOptions { std::string id; std::optional<NewSandbox> fresh; InnerCommand command; bool keep = false; };
 struct CreateOptions { NewSandbox sandbox; bool as_json = false; };
 struct ListOptions { std::string state; Pairs metadata; bool all = false, as_json = false; };
 struct InfoOptions { std::string id; bool as_json = false; };
 struct CopyOptions { std::string source, destination, user; };
+struct TemplatesOptions { bool as_json = false; };
 struct LogsOptions { std::string id; bool follow = false, as_json = false; };
 struct KillOptions { std::vector<std::string> ids; bool all = false, as_json = false; };
-struct TimeoutOptions { std::string id; std::int64_t seconds = 0; };
+struct TimeoutOptions { std::string id; std::int64_t seconds = 0; bool as_json = false; };
 struct StatusOptions { bool as_json = false; };
 struct TiersOptions { bool as_json = false; };
 struct EnvOptions { bool as_json = false; };
@@ -57,7 +62,7 @@ struct VersionOptions { bool as_json = false; };
 using CommandOptions =
     std::variant<RunOptions, ExecOptions, ShellOptions, CreateOptions, ListOptions, InfoOptions, CopyOptions,
                  LogsOptions, KillOptions, TimeoutOptions, StatusOptions, TiersOptions, EnvOptions, StartOptions,
-                 StopOptions, RestartOptions, CompletionOptions, VersionOptions>;
+                 StopOptions, RestartOptions, CompletionOptions, VersionOptions, TemplatesOptions>;
 
 struct Invocation {
   GlobalOptions global;

@@ -17,16 +17,23 @@ Task<void> command_task(Context& context, Invocation invocation, asio::io_contex
   loop.stop();
 }
 
+// Those that pass on the exit code of a command inside.
+bool runs_command(const CommandOptions& command) {
+  return std::holds_alternative<RunOptions>(command) || std::holds_alternative<ExecOptions>(command) ||
+         std::holds_alternative<ShellOptions>(command);
+}
+
 }  // namespace
 
 Task<int> dispatch(Context& context, Invocation invocation) {
+  const bool passes_on = runs_command(invocation.command);
   auto done = co_await std::visit([&context](auto&& options) { return execute(context, std::move(options)); },
                                   std::move(invocation.command));
   if (done.ok()) co_return *done;
   // Output that nobody reads (a pager that quit) is no failure worth words.
   if (done.error().os_error == EPIPE) co_return 128 + SIGPIPE;
   co_await context.note(done.error().message);
-  co_return exit_code_for(done.error());
+  co_return passes_on ? static_cast<int>(kExitAtoll) : exit_code_for(done.error());
 }
 
 int run_program(const std::vector<std::string>& args) {

@@ -4,18 +4,31 @@
 
 namespace atl::cli {
 
-constexpr std::size_t kErrorBytesMax = 4096;
+constexpr std::size_t kKeptBytesMax = 4096;
 
-Task<Result<QuietResult>> run_quiet(AgentClient& agent, std::vector<std::string> argv) {
+namespace {
+
+void keep(std::string& kept, const std::string& bytes) {
+  if (kept.size() < kKeptBytesMax) kept.append(bytes, 0, kKeptBytesMax - kept.size());
+}
+
+}  // namespace
+
+Task<Result<QuietResult>> run_quiet(AgentClient& agent, std::vector<std::string> argv,
+                                    const std::vector<std::string>& paths) {
   ProcessSpec spec;
   spec.argv = std::move(argv);
+  spec.cwd = "/";
+  for (const std::string& path : paths) {
+    if (!path.starts_with('/')) spec.cwd = "~";
+    spec.argv.push_back(path.starts_with("~/") ? path.substr(2) : path);
+  }
   CO_TRY(auto stream, co_await agent.start(spec));
   QuietResult result;
   for (;;) {
     CO_TRY(ProcessEvent event, co_await stream->next());
     if (const auto* output = std::get_if<ProcessOutput>(&event)) {
-      if (output->kind == OutputKind::err && result.errors.size() < kErrorBytesMax)
-        result.errors.append(output->bytes, 0, kErrorBytesMax - result.errors.size());
+      keep(output->kind == OutputKind::err ? result.errors : result.output, output->bytes);
     } else if (const auto* ended = std::get_if<ProcessEnded>(&event)) {
       result.exit_code = exit_code_of_process(ended->exit_code, ended->exited, ended->status);
       co_return result;

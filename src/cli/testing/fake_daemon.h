@@ -32,7 +32,9 @@ struct FakeDaemon {
   json::object last_create;
   std::vector<std::string> killed, requests;
   process::StartRequest started;
-  std::string start_user, stdin_bytes;
+  std::string start_user, start_timeout, stdin_bytes;
+  std::string refusal;                      // not empty: the end frame that answers a Start
+  std::map<std::string, std::string> rest;  // answers to GET, by path
   bool stdin_closed = false;
   std::vector<int> signals;
   std::map<std::string, std::string> files;
