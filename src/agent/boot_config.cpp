@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kTokenBytesMax = 4096;
 constexpr std::size_t kPathBytesMax = 4095;
+constexpr std::size_t kShellTextBytesMax = 64 * 1024;
 // sun_path holds 108 bytes, its terminating NUL among them.
 constexpr std::size_t kSocketPathBytesMax = 107;
 
@@ -56,6 +57,8 @@ Result<BootConfig> parse_boot_config(std::string_view text) {
   TRY(config.env, read_env(reader));
   TRY(config.default_user, optional_text(reader, "defaultUser", 256));
   TRY(config.default_workdir, optional_text(reader, "defaultWorkdir", kPathBytesMax));
+  TRY(config.start_cmd, optional_text(reader, "startCmd", kShellTextBytesMax));
+  TRY(config.ready_cmd, optional_text(reader, "readyCmd", kShellTextBytesMax));
   TRY(auto vcpus, reader.opt_int("vcpus", 0, 4096));
   TRY(auto memory, reader.opt_int("memoryBytes", 0, std::int64_t{1} << 50));
   config.vcpus = vcpus.value_or(0);

@@ -20,6 +20,8 @@ struct BootConfig {
   std::map<std::string, std::string> env;
   std::string default_user;       // "" = root
   std::string default_workdir;    // "" = the user's home
+  std::string start_cmd;          // shell text of the template, see start_command.h; "" = none
+  std::string ready_cmd;          // "" = ready as soon as the start command runs
   std::int64_t vcpus = 0;         // 0 = unknown
   std::int64_t memory_bytes = 0;  // 0 = unknown
 };

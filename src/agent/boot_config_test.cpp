@@ -21,7 +21,7 @@ TEST(BootConfig, ReadsAllFields) {
   const auto config = parse_boot_config(
       with(R"(,"accessToken":"secret","sandboxId":"i1","templateId":"base","channel":"/x/c.sock",)"
            R"("env":{"A":"1","B":"two words"},"defaultUser":"user","defaultWorkdir":"/code","vcpus":2,)"
-           R"("memoryBytes":1073741824,"later":true)"));
+           R"("startCmd":"exec serve","readyCmd":"probe","memoryBytes":1073741824,"later":true)"));
   ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_EQ(config->boot_token, kToken);
   EXPECT_EQ(config->access_token, "secret");
@@ -29,6 +29,8 @@ TEST(BootConfig, ReadsAllFields) {
   EXPECT_EQ(config->env.at("B"), "two words");
   EXPECT_EQ(config->default_user, "user");
   EXPECT_EQ(config->default_workdir, "/code");
+  EXPECT_EQ(config->start_cmd, "exec serve");
+  EXPECT_EQ(config->ready_cmd, "probe");
   EXPECT_EQ(config->vcpus, 2);
   EXPECT_EQ(config->memory_bytes, 1073741824);
   const auto env = sandbox_env(*config);
@@ -54,6 +56,8 @@ TEST(BootConfig, RefusesWhatItCannotUseAndTellsNoSecret) {
                              with(R"(,"env":{"":"1"})"),
                              with(R"(,"env":{"A":"\u0000"})"),
                              with(R"(,"env":[])"),
+                             with(R"(,"startCmd":"a\u0000b")"),
+                             with(",\"readyCmd\":\"" + std::string(70'000, 'r') + "\""),
                              with(R"(,"vcpus":-1)"),
                              with(R"(,"channel":")" + std::string(108, 'c') + "\""),
                              with("") + "x"};
