@@ -12,12 +12,23 @@
 #include "agent/process/process_service.h"
 #include "agent/reaper.h"
 #include "agent/router.h"
+#include "agent/start_command.h"
 #include "base/log.h"
 
 namespace atl::agent {
 namespace {
 
 constexpr std::size_t kPoolThreads = 4;
+
+// A sandbox whose start command failed is none: its end makes the create fail, with this log's end as the reason.
+Task<void> serve_when_ready(AgentContext& context, StartCommand& start, Router& router) {
+  const Status ready = co_await start.run();
+  if (!ready.ok()) {
+    log_error("no start", {{"error", ready.error().message}});
+    ::_exit(1);
+  }
+  co_await serve_channel(context, [&router](rpc::Exchange& e) { return router.handle(e); });
+}
 
 int run() {
   log_configure("agent", Level::info);
@@ -48,8 +59,8 @@ int run() {
   Metrics metrics(context, MetricsRoots{});
   Router router(context, processes, files, metrics);
   log_info("agent runs", {{"sandbox", context.boot.sandbox_id}, {"process1", process_1 ? "yes" : "no"}});
-  spawn(context.executor, "channel",
-        serve_channel(context, [&router](rpc::Exchange& e) { return router.handle(e); }));
+  StartCommand start(context, reaper, StartTimes{}, open_files);
+  spawn(context.executor, "channel", serve_when_ready(context, start, router));
   for (;;) {
     try {
       loop.run();

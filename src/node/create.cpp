@@ -12,6 +12,8 @@ namespace atl::node {
 namespace {
 
 constexpr Millis kProbeWait{30'000};
+// The agent gives the template's start command 20 s before it answers, and says why it did not.
+constexpr Millis kStartCommandWait{20'000};
 constexpr std::uint64_t kHostMemoryFloor = 256ull << 20;  // left for the host itself
 constexpr std::uint64_t kHostDiskFloor = 512ull << 20;
 constexpr std::size_t kLogTailBytes = 1000;
@@ -42,6 +44,8 @@ std::string boot_config_of(const Record& record, const CreateSpec& spec, const r
                                       {"env", std::move(env)},
                                       {"defaultUser", defaults.default_user},
                                       {"defaultWorkdir", defaults.default_workdir},
+                                      {"startCmd", defaults.start_cmd},
+                                      {"readyCmd", defaults.ready_cmd},
                                       {"vcpus", record.limits.vcpus},
                                       {"memoryBytes", record.limits.memory_bytes}});
 }
@@ -194,6 +198,7 @@ Task<Result<Record>> Node::create(CreateSpec spec) {
   sandboxes_[spec.id] = sandbox;
   // Nobody else knows the sandbox yet, so the turn comes at once.
   CO_TRY(auto turn, co_await sandbox->lock.acquire(limits::create_ms_max));
+  if (!defaults.start_cmd.empty() || !defaults.ready_cmd.empty()) sandbox->ready_wait += kStartCommandWait;
   std::string boot_config = boot_config_of(r, spec, defaults);
   const auto started = co_await start(sandbox, std::move(spec), std::move(boot_config), *driver);
   if (started.ok()) co_return sandbox->record;
@@ -219,7 +224,7 @@ Task<Status> Node::start(SandboxPtr sandbox, CreateSpec asked, std::string boot_
   r.init = started.init;
   r.receipt = std::move(started.receipt.fields);
   p_.hub.set_init(r.id, r.init.pid);
-  CO_CHECK_OK(co_await p_.hub.wait_ready(r.id, limits::agent_ready_ms_max));
+  CO_CHECK_OK(co_await wait_ready(sandbox));
   p_.failpoint("create: after ready");
   r.started_ms = now_ms();
   if (asked.end_ms > 0)
@@ -236,12 +241,33 @@ Task<Status> Node::start(SandboxPtr sandbox, CreateSpec asked, std::string boot_
   co_return ok();
 }
 
+// Process 1 that ends while it starts is told at once, not when the time is up.
+Task<Status> Node::wait_ready(SandboxPtr sandbox) {
+  const Record& r = sandbox->record;
+  std::shared_ptr<asio::posix::stream_descriptor> watch;
+  if (auto process = open_process(r.init); process.ok()) {
+    watch = std::make_shared<asio::posix::stream_descriptor>(p_.executor, process->release());
+    spawn(p_.executor, "start of " + r.id, on_early_exit(r.id, watch));
+  }
+  const Status ready = co_await p_.hub.wait_ready(r.id, sandbox->ready_wait);
+  if (watch) watch->close();
+  co_return ready;
+}
+
+// Closing the channel ends the wait for it.
+Task<void> Node::on_early_exit(std::string id, std::shared_ptr<asio::posix::stream_descriptor> process) {
+  const auto [error] = co_await process->async_wait(asio::posix::stream_descriptor::wait_read,
+                                                    asio::as_tuple(asio::use_awaitable));
+  if (!error && process->is_open()) p_.hub.close(id);
+}
+
 // Adds what process 1 said last, since "not ready" alone helps nobody. Escaped: a guest's bytes.
 Task<Error> Node::explain(SandboxPtr sandbox, Error error) {
   const std::string path = log_path(sandbox->record.id);
   auto work = [path] { return read_file(path, kBootLogBytesMax * 2); };
   auto text = co_await run_blocking(p_.pool, std::move(work));
-  if (error.code == Errc::deadline && text.ok() && !text->empty()) {
+  const bool not_ready = error.code == Errc::deadline || error.code == Errc::conflict;
+  if (not_ready && text.ok() && !text->empty()) {
     if (text->size() > kLogTailBytes) text->erase(0, text->size() - kLogTailBytes);
     error.message += "; its boot log ends: " + json_escape(*text);
   }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/limits.h"
 #include "node/channel_hub.h"
 #include "node/events.h"
 #include "node/tiers.h"
@@ -85,6 +86,7 @@ class Node {
     AsyncLock lock;
     UsageRing usage;
     std::shared_ptr<asio::posix::stream_descriptor> exit_watch;
+    Millis ready_wait = limits::agent_ready_ms_max;
     bool end_asked = false;     // a destroy is on its way
     std::int64_t retry_ms = 0;  // of a removal that failed
   };
@@ -94,6 +96,8 @@ class Node {
   Status check_capacity(const isolation::Limits& limits) const;
   Task<Result<Record>> existing(SandboxPtr sandbox);
   Task<Status> start(SandboxPtr sandbox, CreateSpec spec, std::string boot_config, isolation::Driver& driver);
+  Task<Status> wait_ready(SandboxPtr sandbox);
+  Task<void> on_early_exit(std::string id, std::shared_ptr<asio::posix::stream_descriptor> process);
   Task<void> undo(SandboxPtr sandbox, isolation::Driver& driver);
   Task<Error> explain(SandboxPtr sandbox, Error error);
   isolation::Spec spec_of(const Record& record) const;
