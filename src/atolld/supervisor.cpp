@@ -9,6 +9,7 @@
 
 #include "atolld/folders.h"
 #include "base/fs.h"
+#include "base/log_file.h"
 #include "base/log.h"
 #include "base/subprocess.h"
 
@@ -71,6 +72,7 @@ int Supervisor::run() {
   log_info("supervisor runs", {{"root", config_.paths.root}, {"run", config_.paths.run}});
   for (;;) {
     start_due(std::chrono::steady_clock::now());
+    cap_own_log(std::chrono::steady_clock::now());
     const int signal = wait_signal(next_start());
     reap(std::chrono::steady_clock::now());
     if (signal == SIGTERM || signal == SIGINT || signal == SIGUSR1) {
@@ -78,6 +80,15 @@ int Supervisor::run() {
       return 0;
     }
   }
+}
+
+// `atoll start` gives all roles this file as standard error; under systemd it does not exist.
+void Supervisor::cap_own_log(Time now) {
+  if (now < cap_log_at_) return;
+  cap_log_at_ = now + kCapLogEvery;
+  const auto capped = cap_log(daemon_log(config_.paths.root), kLogFileBytesMax);
+  if (!capped.ok()) log_warn("log file", {{"error", capped.error().message}});
+  else if (*capped) log_info("the log before is in atolld.log.1");
 }
 
 Supervisor::Time Supervisor::next_start() const {

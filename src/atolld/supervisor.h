@@ -22,6 +22,7 @@ class Supervisor {
  public:
   static constexpr std::chrono::milliseconds kStopWait{10'000};  // of one role, then SIGKILL
   static constexpr std::chrono::milliseconds kEndSandboxesWait{120'000};
+  static constexpr std::chrono::seconds kCapLogEvery{60};
 
   // `arguments` are what each role's own command line gets after `role NAME`.
   Supervisor(Config config, std::vector<std::string> arguments);
@@ -44,6 +45,7 @@ class Supervisor {
   // Takes the ends of all children, orphans of sandboxes included.
   void reap(Time now);
   int wait_signal(Time until);
+  void cap_own_log(Time now);
   Time next_start() const;
   void stop_all(bool end_sandboxes);
   void stop_role(Role& role, int signal, std::chrono::milliseconds at_most);
@@ -54,6 +56,7 @@ class Supervisor {
   std::vector<Role> roles_;  // in order of starting
   UniqueFd lock_;
   bool stopping_ = false;
+  Time cap_log_at_{};
 };
 
 }  // namespace atl::atolld
