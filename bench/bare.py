@@ -52,6 +52,9 @@ def mount_root(place, layers, uid):
     call("overlay", libc.mount(b"overlay", str(place / "root").encode(), b"overlay", 0, options))
 
 
+UID_FIRST = 3_600_000_000  # a range that no sandbox of a test or of the product has
+
+
 class Runtime:
     """crun, runsc or runc with a bundle that was a sandbox's of Atoll, less the agent."""
 
@@ -59,13 +62,22 @@ class Runtime:
         self.place, self.path, self.name = place, path, os.path.basename(path)
         self.argv = [path, f"--root={place}/state", *flags]
         self.count = 0
-        uid = config["linux"]["uidMappings"][0]["hostID"]
+        self.own_users(config["linux"])
         for folder in (place.parent, place):
             folder.mkdir(exist_ok=True)
             os.chmod(folder, 0o755)
-        mount_root(place, layers, uid)
+        mount_root(place, layers, UID_FIRST)
         self.bundle("idle", config, ["/bin/sleep", "1000"])
         self.bundle("true", config, ["/bin/true"])
+
+    @staticmethod
+    def own_users(linux):
+        """A user namespace that the runtime makes: Atoll's crun joins one that was made for it."""
+        for namespace in linux["namespaces"]:
+            if namespace["type"] == "user":
+                namespace.pop("path", None)
+        for kind in ("uidMappings", "gidMappings"):
+            linux[kind] = [{"containerID": 0, "hostID": UID_FIRST, "size": 65536}]
 
     def bundle(self, name, config, args):
         config = json.loads(json.dumps(config))
