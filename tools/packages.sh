@@ -1,7 +1,7 @@
 # Debian packages that Atoll needs, for setup and check to source. Only missing ones are installed.
 
 build_packages=(clang-19 mold ccache cmake ninja-build pkg-config protobuf-compiler
-  libboost1.81-dev libboost-json1.81-dev libnghttp2-dev libsodium-dev libprotobuf-dev libfmt-dev
+  libboost1.81-dev libboost-json1.81-dev libnghttp2-dev libssl-dev libsodium-dev libprotobuf-dev libfmt-dev
   libcli11-dev libsqlite3-dev libseccomp-dev libgtest-dev zlib1g-dev)
 run_packages=(crun e2fsprogs iproute2 procps curl ca-certificates mmdebstrap uidmap)
 demo_packages=()

@@ -18,6 +18,7 @@
 #include "edge/role.h"
 #include "node/probe.h"
 #include "node/role.h"
+#include "tls/authority.h"
 
 namespace atl::atolld {
 namespace {
@@ -79,7 +80,7 @@ int run_role(const Invocation& call) {
   }
   if (call.role == "node") return node::run_node(call.config);
   if (call.role == "api") return control::run_api(call.config);
-  return edge::run_edge(call.config);
+  return edge::run_edge(call.config, UniqueFd(call.supervisor));
 }
 
 int bootstrap(const Config& config) {
@@ -90,6 +91,19 @@ int bootstrap(const Config& config) {
     std::printf("project default made, its key is in %s\n", path.c_str());
   else
     std::printf("there is a project already; its key, if kept, is in %s\n", path.c_str());
+  return 0;
+}
+
+int tls_authority(const Config& config) {
+  if (config.domain.empty()) return fail(make_error(Errc::invalid, "tls-authority needs --domain"));
+  if (::geteuid() != 0) return fail(make_error(Errc::denied, "atolld tls-authority needs root: its keys are root's"));
+  const tls::AuthorityFiles files{config.paths.tls_dir(config.domain)};
+  const auto made = tls::ensure_local_identity(files, config.domain, std::chrono::system_clock::now());
+  if (!made.ok()) return fail(made.error());
+  std::printf("%s the certificate for *.%s\nclients trust it with SSL_CERT_FILE=%s (Python) or "
+              "NODE_EXTRA_CA_CERTS=%s (Node)\n",
+              *made ? "made" : "kept", config.domain.c_str(), files.ca_certificate().c_str(),
+              files.ca_certificate().c_str());
   return 0;
 }
 
@@ -109,6 +123,8 @@ int atolld_main(int argc, char** argv) {
       return run_role(*call);
     case Action::bootstrap:
       return bootstrap(call->config);
+    case Action::tls_authority:
+      return tls_authority(call->config);
     case Action::probe:
       return node::run_probe(call->config);
   }

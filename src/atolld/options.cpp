@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "tls/identity.h"
+
 namespace atl::atolld {
 namespace {
 
@@ -11,6 +13,13 @@ void add_options(CLI::App& app, Config& c, Invocation& call) {
   app.add_option("--listen", c.listen_host, "Address that clients connect to")->capture_default_str();
   app.add_option("--port", c.listen_port, "Port that clients connect to; 0 = any free one")
       ->capture_default_str();
+  app.add_option("--domain", c.domain,
+                 "Domain mode: serve https://api.DOMAIN and https://{port}-{id}.DOMAIN, with TLS");
+  app.add_option("--tls-listen", c.tls_listen_host, "Address of domain mode; * = all")->capture_default_str();
+  app.add_option("--tls-port", c.tls_port, "Port of domain mode")->check(CLI::Range(1, 65535))->capture_default_str();
+  app.add_option("--tls-certificate", c.tls_certificate,
+                 "PEM chain for *.DOMAIN; without it, a local authority makes one");
+  app.add_option("--tls-key", c.tls_key, "Its private key: root's, readable by root alone");
   app.add_option("--api-uid", c.api_uid, "User of the api role")->capture_default_str();
   app.add_option("--edge-uid", c.edge_uid, "User of the edge role")->capture_default_str();
   app.add_option("--uid-first", c.uid_first, "First host id for sandboxes")->capture_default_str();
@@ -41,8 +50,19 @@ std::vector<std::string> arguments_of(const Config& c, bool verbose) {
                                "--crun",       c.crun_path,
                                "--runc",       c.runc_path};
   if (!c.runsc_path.empty()) out.insert(out.end(), {"--runsc", c.runsc_path});
+  // The certificate's files are the supervisor's business: no role opens them.
+  if (!c.domain.empty())
+    out.insert(out.end(), {"--domain", c.domain, "--tls-listen", c.tls_listen_host, "--tls-port",
+                           std::to_string(c.tls_port)});
   if (verbose) out.push_back("--verbose");
   return out;
+}
+
+std::string tls_problem_with(const Config& c) {
+  if (c.tls_certificate.empty() != c.tls_key.empty()) return "--tls-certificate and --tls-key go together";
+  if (c.domain.empty()) return c.tls_certificate.empty() ? "" : "--tls-certificate needs --domain";
+  const auto domain = tls::check_domain(c.domain);
+  return domain.ok() ? "" : domain.error().message;
 }
 
 std::string problem_with(const Config& c) {
@@ -58,7 +78,7 @@ std::string problem_with(const Config& c) {
   if (!named) return "--instance: 1 to 32 of [a-z0-9-]";
   if (c.uid_first < 65536 || c.uid_first + static_cast<std::uint64_t>(c.uid_ranges) * 65536 > 0xfffffffeull)
     return "--uid-first and --uid-ranges: ids from 65536 to 4294967294 only";
-  return "";
+  return tls_problem_with(c);
 }
 
 }  // namespace
@@ -77,6 +97,9 @@ std::optional<Invocation> parse_command_line(int argc, char** argv, int& exit_st
   role->add_option("--parent", call.parent, "Pid of the supervisor");
   auto* bootstrap =
       app.add_subcommand("bootstrap", "Make the first project and its key, in credentials.json");
+  auto* authority = app.add_subcommand(
+      "tls-authority", "Make the local authority and certificate of --domain; atolld run does it too");
+  role->add_option("--supervisor", call.supervisor, "Descriptor of the edge's socket to the supervisor");
   app.add_subcommand("probe", "Try which tiers work here, as JSON");
   try {
     app.parse(argc, argv);
@@ -92,6 +115,7 @@ std::optional<Invocation> parse_command_line(int argc, char** argv, int& exit_st
   call.action = run->parsed()         ? Action::run
                 : role->parsed()      ? Action::role
                 : bootstrap->parsed() ? Action::bootstrap
+                : authority->parsed() ? Action::tls_authority
                                       : Action::probe;
   call.config_arguments = arguments_of(call.config, call.verbose);
   return call;

@@ -7,13 +7,14 @@
 
 namespace atl::atolld {
 
-enum class Action { run, role, bootstrap, probe };
+enum class Action { run, role, bootstrap, probe, tls_authority };
 
 struct Invocation {
   Action action = Action::run;
   Config config;
   std::string role;  // of Action::role
   int parent = 0;    // the supervisor's pid; 0 = none
+  int supervisor = -1;  // the edge's socket to the supervisor; -1 = none
   bool verbose = false;
   std::vector<std::string> config_arguments;  // as options, for the roles' command lines
 };

@@ -21,7 +21,7 @@ using namespace std::chrono_literals;
 sigset_t watched_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGUSR1}) sigaddset(&set, signal);
+  for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGHUP}) sigaddset(&set, signal);
   return set;
 }
 
@@ -33,7 +33,7 @@ std::string how(int status) {
 }  // namespace
 
 Supervisor::Supervisor(Config config, std::vector<std::string> arguments)
-    : config_(std::move(config)), arguments_(std::move(arguments)) {
+    : config_(std::move(config)), arguments_(std::move(arguments)), door_(config_) {
   for (const char* name : {"node", "api", "edge"}) roles_.push_back(Role{name});
 }
 
@@ -53,6 +53,7 @@ Status Supervisor::prepare() {
   CHECK_OK(prepare_folders(config_));
   CHECK_OK(lock());
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) return os_error("PR_SET_CHILD_SUBREAPER", "");
+  CHECK_OK(door_.open());
   const sigset_t set = watched_signals();
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return os_error("sigprocmask", "");
   // The lock is on the open file, so the pid is written through it, not by a rename.
@@ -75,6 +76,7 @@ int Supervisor::run() {
     cap_own_log(std::chrono::steady_clock::now());
     const int signal = wait_signal(next_start());
     reap(std::chrono::steady_clock::now());
+    door_.look(std::chrono::system_clock::now(), signal == SIGHUP);
     if (signal == SIGTERM || signal == SIGINT || signal == SIGUSR1) {
       stop_all(signal == SIGUSR1);
       return 0;
@@ -92,7 +94,7 @@ void Supervisor::cap_own_log(Time now) {
 }
 
 Supervisor::Time Supervisor::next_start() const {
-  Time next = std::chrono::steady_clock::now() + 60s;
+  Time next = std::chrono::steady_clock::now() + (door_.wanted() ? FrontDoor::kLookEvery : 60s);
   for (const Role& role : roles_)
     if (role.pid == 0) next = std::min(next, role.start_at);
   return next;
@@ -118,6 +120,11 @@ void Supervisor::start_due(Time now) {
 
 Status Supervisor::start(Role& role, Time now) {
   std::vector<std::string> argv{"atolld", "role", role.name, "--parent", std::to_string(::getpid())};
+  UniqueFd passed;
+  if (role.name == "edge" && door_.wanted()) {
+    TRY(passed, door_.connect_edge());
+    argv.insert(argv.end(), {"--supervisor", std::to_string(passed.get())});
+  }
   argv.insert(argv.end(), arguments_.begin(), arguments_.end());
   std::vector<char*> pointers;
   for (std::string& a : argv) pointers.push_back(a.data());
@@ -132,6 +139,7 @@ Status Supervisor::start(Role& role, Time now) {
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     // A group of its own: Ctrl-C in a terminal reaches the supervisor alone, which stops in order.
     ::setpgid(0, 0);
+    if (passed.valid()) ::fcntl(passed.get(), F_SETFD, 0);
     ::execve("/proc/self/exe", pointers.data(), environment);
     ::_exit(127);
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "atolld/backoff.h"
+#include "atolld/front_door.h"
 #include "base/config.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -17,7 +18,8 @@ namespace atl::atolld {
 // its only inputs are signals and the ends of its children. One thread, no event loop.
 //
 // SIGTERM, SIGINT: stops edge, api and node in this order; sandboxes live on and are adopted by the
-// next start. SIGUSR1: the same, but the node ends all sandboxes first.
+// next start. SIGUSR1: the same, but the node ends all sandboxes first. SIGHUP: reads the certificate's
+// files now.
 class Supervisor {
  public:
   static constexpr std::chrono::milliseconds kStopWait{10'000};  // of one role, then SIGKILL
@@ -55,6 +57,7 @@ class Supervisor {
   std::vector<std::string> arguments_;
   std::vector<Role> roles_;  // in order of starting
   UniqueFd lock_;
+  FrontDoor door_;
   bool stopping_ = false;
   Time cap_log_at_{};
 };

@@ -12,6 +12,13 @@ struct Config {
   Paths paths;
   std::string listen_host = "127.0.0.1";
   std::uint16_t listen_port = 7700;       // 0 = any free one; see Paths::endpoint_file
+  // Domain mode: clients reach https://api.<domain>, https://{port}-{id}.<domain> and
+  // https://sandbox.<domain>. "" = off, and the other tls_ settings mean nothing.
+  std::string domain;                     // lower case, two labels or more
+  std::string tls_listen_host = "*";      // * = all addresses, IPv6 too where there is any
+  std::uint16_t tls_port = 443;
+  // PEM files of root's, watched while atolld runs. Both "" = the local authority's (Paths::tls_dir).
+  std::string tls_certificate, tls_key;
   // Unprivileged ids of the api and edge roles. They need no passwd entry.
   std::uint32_t api_uid = 64701;
   std::uint32_t edge_uid = 64702;
@@ -24,6 +31,11 @@ struct Config {
   std::string crun_path = "/usr/bin/crun";
   std::string runc_path = "/usr/sbin/runc";
   std::string runsc_path;                 // "" = <root>/runtimes/runsc, then /usr/bin, /usr/local/bin
+
+  // The domain as clients name it: with its port where that is not 443. "" = none.
+  std::string public_domain() const {
+    return domain.empty() || tls_port == 443 ? domain : domain + ":" + std::to_string(tls_port);
+  }
 };
 
 }  // namespace atl

@@ -11,6 +11,7 @@ namespace atl {
 //   |-- templates/NAME/         template.json
 //   |-- layers/ID/              one layer's tree, read-only once complete; ID.tmp-* while being made
 //   |-- runtimes/runsc          built by setup where the machine has none
+//   |-- tls/DOMAIN/             the local authority: ca.pem (for clients), cert.pem; ca.key, key.pem (0600)
 //   `-- node/                   root's, mode 0700
 //       |-- sandboxes/ID/       journal.json, boot.log, channel/channel.sock, bundle/ ...
 //       `-- disks/              disk images, ready and in use
@@ -33,6 +34,7 @@ struct Paths {
   std::string template_dir(const std::string& name) const { return templates_dir() + "/" + name; }
   std::string layers_dir() const { return root + "/layers"; }
   std::string runtimes_dir() const { return root + "/runtimes"; }
+  std::string tls_dir(const std::string& domain) const { return root + "/tls/" + domain; }
   std::string node_dir() const { return root + "/node"; }
   std::string sandboxes_dir() const { return node_dir() + "/sandboxes"; }
   std::string sandbox_dir(const std::string& id) const { return sandboxes_dir() + "/" + id; }

@@ -75,6 +75,7 @@ Result<int> run(const Config& config) {
   ApiOptions options;
   options.seed = std::move(seed);
   options.templates_dir = config.paths.templates_dir();
+  if (!config.domain.empty()) options.domain = config.public_domain();
   options.first_sync = kFirstSync;
   Api api(loop.get_executor(), std::move(options), *records, *node, clock);
   rpc::Http1Server server(loop.get_executor(), server_limits(),

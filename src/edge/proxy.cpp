@@ -32,8 +32,8 @@ Task<Result<rpc::ReplyHead>> head_within(rpc::ClientExchange& exchange, Millis a
 
 }  // namespace
 
-Task<void> Proxy::handle(rpc::Exchange& exchange) {
-  Route where = route(exchange.request());
+Task<void> Proxy::handle(rpc::Exchange& exchange, const Door& door) {
+  Route where = route(exchange.request(), door.domain);
   switch (where.kind) {
     case Route::Kind::rest:
       co_await to_api(exchange);
@@ -44,7 +44,7 @@ Task<void> Proxy::handle(rpc::Exchange& exchange) {
       break;
     }
     default:
-      co_await to_sandbox(exchange, std::move(where));
+      co_await to_sandbox(exchange, std::move(where), door.secure);
   }
 }
 
@@ -115,7 +115,7 @@ Task<std::shared_ptr<LiveSandbox>> Proxy::sandbox_of(rpc::Exchange& exchange, Ro
   co_return found;
 }
 
-Task<void> Proxy::to_sandbox(rpc::Exchange& exchange, Route where) {
+Task<void> Proxy::to_sandbox(rpc::Exchange& exchange, Route where, bool secure) {
   const bool agents = where.kind != Route::Kind::port;
   if (agents && is_preflight(exchange.request())) {
     co_await reply_preflight(exchange);
@@ -127,7 +127,7 @@ Task<void> Proxy::to_sandbox(rpc::Exchange& exchange, Route where) {
   if (agents)
     co_await to_agent(exchange, std::move(sandbox));
   else
-    co_await to_port(exchange, std::move(sandbox), port);
+    co_await to_port(exchange, std::move(sandbox), port, secure);
 }
 
 Task<void> Proxy::to_agent(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> sandbox) {
@@ -174,7 +174,8 @@ Task<Result<std::unique_ptr<rpc::ClientExchange>>> Proxy::dial(std::shared_ptr<L
   }
 }
 
-Task<void> Proxy::to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> sandbox, std::uint16_t port) {
+Task<void> Proxy::to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> sandbox, std::uint16_t port,
+                          bool secure) {
   const rpc::RequestHead& request = exchange.request();
   if (!sandbox->traffic_token.empty() &&
       !equal_constant_time(request.headers.get_or(kTrafficToken, ""), sandbox->traffic_token)) {
@@ -187,11 +188,12 @@ Task<void> Proxy::to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> 
   auto tunnel = co_await dial(sandbox, port);
   Forwarded done;
   if (tunnel.ok()) {
-    rpc::RequestHead head = port_head(request, sandbox->mask_request_host, port, exchange.peer());
+    rpc::RequestHead head = port_head(request, sandbox->mask_request_host, port, exchange.peer(), secure);
     auto stream = tunnel_stream(std::move(*tunnel));
     auto upstream = co_await rpc::http1_over(std::move(stream), std::move(head), exchange.has_body());
     if (upstream.ok()) {
       ForwardOptions options;
+      options.body_idle_max = kPortBodyIdle;
       done = co_await forward(exchange, **upstream, std::move(options));
     } else {
       done.status = upstream.error();
@@ -207,7 +209,7 @@ Task<void> Proxy::to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> 
 }
 
 rpc::RequestHead port_head(const rpc::RequestHead& request, const std::string& mask_host, std::uint16_t port,
-                           const std::string& client) {
+                           const std::string& client, bool secure) {
   rpc::RequestHead head = forwarded_head(request);
   head.upgrade = request.upgrade;
   head.headers.erase(kTrafficToken);
@@ -222,7 +224,11 @@ rpc::RequestHead port_head(const rpc::RequestHead& request, const std::string& m
     const std::string before(head.headers.get_or("x-forwarded-for", ""));
     head.headers.set("x-forwarded-for", before.empty() ? client : before + ", " + client);
   }
-  if (!head.headers.get("x-forwarded-proto")) head.headers.add("x-forwarded-proto", "http");
+  // A proxy in front of the plain listener may know better; in front of TLS there is none.
+  if (secure)
+    head.headers.set("x-forwarded-proto", "https");
+  else if (!head.headers.get("x-forwarded-proto"))
+    head.headers.add("x-forwarded-proto", "http");
   return head;
 }
 

@@ -92,7 +92,7 @@ struct ProxyTest : ::testing::Test {
   NoApi api;
   Proxy proxy{*registry, api};
   rpc::Http1Server server{io.get_executor(), rpc::Http1Limits{},
-                          [this](rpc::Exchange& e) { return proxy.handle(e); }};
+                          [this](rpc::Exchange& e) { return proxy.handle(e, {}); }};
   std::uint16_t port = *server.listen_tcp("127.0.0.1", 0);
 
   ~ProxyTest() override {

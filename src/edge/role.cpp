@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "edge/node_link.h"
 #include "edge/proxy.h"
+#include "edge/supervisor_link.h"
 #include "rpc/http1.h"
 
 namespace atl::edge {
@@ -26,7 +27,10 @@ struct Edge {
         registry(io.get_executor(), clock, [this](std::string packet) { link.say(std::move(packet)); }),
         api(rpc::http1_client(io.get_executor(), api_target(), kApiConnectionsMax, Millis(2000))),
         proxy(registry, *api),
-        server(io.get_executor(), rpc::Http1Limits{}, [this](rpc::Exchange& e) { return proxy.handle(e); }) {}
+        server(io.get_executor(), rpc::Http1Limits{}, [this](rpc::Exchange& e) { return proxy.handle(e, {}); }),
+        secure_door{.domain = config.domain, .secure = true},
+        tls(io.get_executor(), config.domain, clock,
+            [this](rpc::Exchange& e) { return proxy.handle(e, secure_door); }) {}
 
   rpc::Http1Target api_target() const {
     rpc::Http1Target target;
@@ -42,14 +46,18 @@ struct Edge {
   std::unique_ptr<rpc::Client> api;
   Proxy proxy;
   rpc::Http1Server server;
+  Door secure_door;
+  TlsDoor tls;
+  std::shared_ptr<PacketSocket> supervisor;
 };
 
 Task<void> stop_on_signal(Edge& edge) {
+  using namespace asio::experimental::awaitable_operators;
   asio::signal_set signals(edge.io, SIGTERM, SIGINT);
   co_await signals.async_wait(asio::as_tuple(asio::use_awaitable));
   log_info("stopping");
   edge.link.stop();
-  co_await edge.server.stop(kGrace);
+  co_await (edge.server.stop(kGrace) && edge.tls.stop(kGrace));
   edge.io.stop();
 }
 
@@ -85,11 +93,15 @@ Status start(Edge& edge) {
 
 }  // namespace
 
-int run_edge(const Config& config) {
+int run_edge(const Config& config, UniqueFd supervisor) {
   Edge edge(config);
   if (const auto started = start(edge); !started.ok()) {
     log_error("edge cannot start", {{"error", started.error().message}});
     return 1;
+  }
+  if (supervisor.valid()) {
+    edge.supervisor = std::make_shared<PacketSocket>(edge.io.get_executor(), std::move(supervisor));
+    spawn(edge.io.get_executor(), "supervisor", follow_supervisor(edge.supervisor, edge.tls));
   }
   spawn(edge.io.get_executor(), "signals", stop_on_signal(edge));
   edge.io.run();

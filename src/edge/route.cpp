@@ -119,6 +119,25 @@ Route unnamed(const rpc::RequestHead& request) {
   return {};
 }
 
+// Within a domain each name has one meaning.
+Route within_domain(const rpc::RequestHead& request, std::string_view host, const std::string& domain) {
+  if (host.ends_with('.')) host.remove_suffix(1);
+  const bool inside = host.size() > domain.size() + 1 && host.ends_with(domain) &&
+                      host[host.size() - domain.size() - 1] == '.';
+  const auto label = inside ? host.substr(0, host.size() - domain.size() - 1) : std::string_view();
+  if (label == "api") return {};
+  if (label == "sandbox") {
+    if (request.headers.get(kIdHeader)) return by_headers(request);
+    Route where = unnamed(request);
+    if (where.kind == Route::Kind::rest)
+      return refused(400, "the host sandbox." + domain + " needs the header E2b-Sandbox-Id; REST is at api." + domain);
+    return where;
+  }
+  if (!label.empty() && label.find('.') == label.npos)
+    if (auto named = by_host(std::string(host), request.target)) return *named;
+  return refused(421, "served here are api." + domain + ", sandbox." + domain + " and {port}-{sandbox id}." + domain);
+}
+
 }  // namespace
 
 std::string_view path_of(std::string_view target) {
@@ -156,12 +175,13 @@ bool is_agent_path(std::string_view path) {
          path == "/envs";
 }
 
-Route route(const rpc::RequestHead& request) {
+Route route(const rpc::RequestHead& request, const std::string& domain) {
   if (request.method == "CONNECT") return refused(405, "this is no forward proxy: CONNECT is not served");
   if (!request.target.starts_with('/') && request.target != "*")
     return refused(400, "the request's target must be a path");
   const auto host = host_of(request.authority);
   if (!host) return refused(400, "malformed Host");
+  if (!domain.empty()) return within_domain(request, *host, domain);
   if (auto named = by_host(*host, request.target)) return *named;
   if (request.headers.get(kIdHeader)) {
     if (!headers_count(*host))

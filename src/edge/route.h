@@ -28,10 +28,17 @@ struct Route {
   std::string message;
 };
 
+// Which listener a request came by.
+struct Door {
+  std::string domain;   // names served here; "" = any name
+  bool secure = false;  // TLS
+};
+
 // Rules: E2b-Sandbox-Id and E2b-Sandbox-Port count only where Host is an address, localhost or
 // sandbox.<domain>. A host {port}-{id}[-{client}].<domain> names the sandbox itself, and headers
-// are not looked at: a page served by one sandbox must not reach another by naming it.
-Route route(const rpc::RequestHead& request);
+// are not looked at: a page served by one sandbox must not reach another by naming it. With a domain,
+// api.<domain> is REST, and names outside of it are 421.
+Route route(const rpc::RequestHead& request, const std::string& domain = "");
 
 // 1 to 65535 in plain digits: "02280", "+2280", "2280 " are nullopt.
 std::optional<std::uint16_t> parse_port(std::string_view text);

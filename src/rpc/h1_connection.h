@@ -6,7 +6,8 @@ namespace atl::rpc {
 // One accepted connection: requests one after the other until either side ends it.
 class H1Connection : public std::enable_shared_from_this<H1Connection> {
  public:
-  H1Connection(Socket socket, Http1Limits limits) : io_(std::make_shared<H1Io>(std::move(socket), limits)) {}
+  H1Connection(Socket socket, std::unique_ptr<SecureLayer> layer, Http1Limits limits)
+      : io_(std::make_shared<H1Io>(std::move(socket), std::move(layer), limits)) {}
 
   Task<void> run(Handler handler);
   // Answers the first request, whatever it is, with this error.

@@ -1,10 +1,8 @@
 #include "rpc/h1_exchange.h"
 
-#include <sys/socket.h>
-
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
-#include <cstring>
+
+#include "rpc/peer_address.h"
 
 namespace atl::rpc {
 namespace {
@@ -18,28 +16,14 @@ Error misuse(std::string what) {
   return make_error(Errc::internal, std::move(what));
 }
 
-std::string address_of(Socket& socket) {
-  boost::system::error_code code;
-  const auto endpoint = socket.remote_endpoint(code);
-  if (code || (endpoint.protocol().family() != AF_INET && endpoint.protocol().family() != AF_INET6))
-    return {};
-  asio::ip::tcp::endpoint tcp;
-  tcp.resize(endpoint.size());
-  std::memcpy(tcp.data(), endpoint.data(), endpoint.size());
-  auto address = tcp.address();
-  if (address.is_v6() && address.to_v6().is_v4_mapped())
-    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
-  return address.to_string();
-}
-
 }  // namespace
 
-H1Io::H1Io(Socket socket, Http1Limits l)
+H1Io::H1Io(Socket socket, std::unique_ptr<SecureLayer> layer, Http1Limits l)
     : limits(l),
-      stream(std::move(socket)),
+      stream(std::move(socket), std::move(layer)),
       reader(stream),
       reading(std::make_shared<Watchdog>(stream.socket())),
-      peer(address_of(stream.socket())) {}
+      peer(peer_address(stream.socket())) {}
 
 H1Exchange::H1Exchange(std::shared_ptr<H1Io> io, ParsedRequest request)
     : io_(std::move(io)),
@@ -165,18 +149,28 @@ void H1Exchange::stop_watching() {
   if (auto monitor = std::exchange(monitor_, nullptr)) monitor->exchange = nullptr;
 }
 
+// True: look again when the socket is readable. False: there is nothing more to wait for.
+bool H1Exchange::look_for_end(H1Io& io, Monitor& monitor) {
+  char buffer[4096];
+  const ssize_t n = io.stream.read_now(buffer);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (n <= 0) {
+    monitor.exchange->lost();
+    return false;
+  }
+  io.reader.push({buffer, static_cast<std::size_t>(n)});
+  monitor.early_bytes += n;
+  return monitor.early_bytes < kEarlyBytesMax;
+}
+
 void H1Exchange::wait_for_end(std::shared_ptr<H1Io> io, std::shared_ptr<Monitor> monitor) {
+  while (io->stream.has_unread())
+    if (!look_for_end(*io, *monitor)) return;
   Socket& socket = io->stream.socket();
   socket.async_wait(
       Socket::wait_read, [io = std::move(io), monitor = std::move(monitor)](boost::system::error_code error) {
         if (error || !monitor->exchange) return;
-        char buffer[4096];
-        const ssize_t n = ::recv(io->stream.socket().native_handle(), buffer, sizeof buffer, MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return wait_for_end(io, monitor);
-        if (n <= 0) return monitor->exchange->lost();
-        io->reader.push({buffer, static_cast<std::size_t>(n)});
-        monitor->early_bytes += n;
-        if (monitor->early_bytes < kEarlyBytesMax) wait_for_end(io, monitor);
+        if (look_for_end(*io, *monitor)) wait_for_end(io, monitor);
       });
 }
 

@@ -5,7 +5,7 @@ namespace atl::rpc {
 
 // What one accepted connection and the exchange on it share.
 struct H1Io {
-  H1Io(Socket socket, Http1Limits l);
+  H1Io(Socket socket, std::unique_ptr<SecureLayer> layer, Http1Limits l);
 
   Http1Limits limits;
   SocketStream stream;
@@ -73,6 +73,7 @@ class H1Exchange final : public Exchange {
   void lost();
   void watch();
   void stop_watching();
+  static bool look_for_end(H1Io& io, Monitor& monitor);
   static void wait_for_end(std::shared_ptr<H1Io> io, std::shared_ptr<Monitor> monitor);
 
   std::shared_ptr<H1Io> io_;

@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t kFill = 64 * 1024;
 // A writer whose socket is never full still lets others have the loop after so many bytes.
 constexpr std::size_t kTurnBytes = 1u << 20;
+constexpr std::size_t kRecord = 16 * 1024;  // TLS's most
 
 Error io_error(const std::string& reason) {
   return make_error(Errc::unavailable, "connection lost: " + reason);
@@ -24,6 +25,14 @@ Task<void> throw_if_cancelled(boost::system::error_code code) {
   if (code != asio::error::operation_aborted) co_return;
   const auto state = co_await asio::this_coro::cancellation_state;
   if (state.cancelled() != asio::cancellation_type::none) throw boost::system::system_error(code);
+}
+
+void cut(SocketStream::Parts& parts, std::size_t sent) {
+  for (auto& part : parts) {
+    const std::size_t n = std::min(sent, part.size());
+    part.remove_prefix(n);
+    sent -= n;
+  }
 }
 
 // Sends what the socket takes now and cuts it off `parts`. -1: nothing now. An errno else.
@@ -40,12 +49,29 @@ int send_some(int fd, SocketStream::Parts& parts, std::size_t& sent) {
   while (n < 0 && errno == EINTR);
   if (n < 0) return errno == EAGAIN ? -1 : errno;
   sent = static_cast<std::size_t>(n);
-  std::size_t left = sent;
-  for (auto& part : parts) {
-    const std::size_t cut = std::min(left, part.size());
-    part.remove_prefix(cut);
-    left -= cut;
+  cut(parts, sent);
+  return 0;
+}
+
+// The next record's bytes: small parts together, since each record costs a tag and a system call. The
+// same for the same parts, as a layer wants it when it is tried again.
+std::string_view next_record(const SocketStream::Parts& parts) {
+  if (parts[0].size() >= kRecord || (parts[1].empty() && parts[2].empty())) return parts[0];
+  thread_local std::array<char, kRecord> record;
+  std::size_t size = 0;
+  for (const auto& part : parts) {
+    const std::size_t n = std::min(part.size(), record.size() - size);
+    std::memcpy(record.data() + size, part.data(), n);
+    size += n;
   }
+  return {record.data(), size};
+}
+
+int send_secure(SecureLayer& layer, SocketStream::Parts& parts, std::size_t& sent) {
+  const ssize_t n = layer.write(next_record(parts));
+  if (n < 0) return errno == EAGAIN ? -1 : errno;
+  sent = static_cast<std::size_t>(n);
+  cut(parts, sent);
   return 0;
 }
 
@@ -84,8 +110,8 @@ void Watchdog::start() {
   });
 }
 
-SocketStream::SocketStream(Socket socket)
-    : socket_(std::move(socket)), stalled_(std::make_shared<Watchdog>(socket_)) {
+SocketStream::SocketStream(Socket socket, std::unique_ptr<SecureLayer> layer)
+    : socket_(std::move(socket)), layer_(std::move(layer)), stalled_(std::make_shared<Watchdog>(socket_)) {
   const int fd = socket_.native_handle();
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   const int on = 1, idle_s = 60, interval_s = 15, probes = 4;
@@ -97,7 +123,34 @@ SocketStream::SocketStream(Socket socket)
   ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
+ssize_t SocketStream::read_now(std::span<char> into) {
+  if (!socket_.is_open()) {
+    errno = EBADF;
+    return -1;
+  }
+  if (layer_) return layer_->read(into);
+  return ::recv(socket_.native_handle(), into.data(), into.size(), MSG_DONTWAIT);
+}
+
+int SocketStream::send_now(Parts& parts, std::size_t& sent) {
+  if (!socket_.is_open()) return EBADF;
+  return layer_ ? send_secure(*layer_, parts, sent) : send_some(socket_.native_handle(), parts, sent);
+}
+
+Task<Result<std::size_t>> SocketStream::read_secure(std::span<char> into) {
+  for (;;) {
+    const ssize_t n = read_now(into);
+    if (n >= 0) co_return static_cast<std::size_t>(n);
+    if (errno != EAGAIN) co_return io_error(std::strerror(errno));
+    const auto [code] = co_await socket_.async_wait(Socket::wait_read, asio::as_tuple(asio::use_awaitable));
+    if (!code) continue;
+    co_await throw_if_cancelled(code);
+    co_return io_error(code.message());
+  }
+}
+
 Task<Result<std::size_t>> SocketStream::read_some(std::span<char> into) {
+  if (layer_) co_return co_await read_secure(into);
   const auto [code, n] = co_await socket_.async_read_some(asio::buffer(into.data(), into.size()),
                                                           asio::as_tuple(asio::use_awaitable));
   if (!code) co_return n;
@@ -125,7 +178,7 @@ Task<Status> SocketStream::write_parts(Parts parts, Millis stall) {
   } cut{*this};
   while (!all_sent(parts)) {
     std::size_t sent = 0;
-    const int error = send_some(socket_.native_handle(), parts, sent);
+    const int error = send_now(parts, sent);
     if (error > 0) co_return io_error(std::strerror(error));
     sent_in_turn_ += sent;
     if (error == 0) {
@@ -150,6 +203,7 @@ Task<Status> SocketStream::write_parts(Parts parts, Millis stall) {
 
 Task<Status> SocketStream::finish() {
   boost::system::error_code code;
+  if (layer_ && socket_.is_open() && !broken_) layer_->say_end();
   socket_.shutdown(Socket::shutdown_send, code);
   co_return ok();
 }
@@ -157,12 +211,14 @@ Task<Status> SocketStream::finish() {
 void SocketStream::close() {
   stalled_->retire();
   boost::system::error_code ignored;
+  if (layer_ && socket_.is_open() && !broken_) layer_->say_end();
   socket_.close(ignored);
 }
 
 void SocketStream::abort() {
   boost::system::error_code ignored;
   if (socket_.is_open()) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  broken_ = true;
   close();
 }
 
@@ -172,6 +228,7 @@ void SocketStream::shut() {
 }
 
 Task<bool> SocketStream::wait_readable() {
+  if (has_unread()) co_return socket_.is_open();
   const auto [code] = co_await socket_.async_wait(Socket::wait_read, asio::as_tuple(asio::use_awaitable));
   co_return !code;
 }

@@ -4,6 +4,7 @@
 #include "base/notifier.h"
 #include "rpc/http1.h"
 #include "rpc/message.h"
+#include "rpc/secure_layer.h"
 
 namespace atl::rpc {
 
@@ -61,13 +62,14 @@ class Watchdog : public std::enable_shared_from_this<Watchdog> {
   std::uint64_t round_ = 0;   // a wait of an earlier round means nothing
 };
 
-// A connected socket as a byte stream. Writes are tried at once and wait only for a full socket.
+// A connected socket, with TLS on it where there is a layer, as a byte stream. Writes are tried at once
+// and wait only for a full socket.
 class SocketStream final : public ByteStream {
  public:
   using Parts = std::array<std::string_view, 3>;
 
   // Sets TCP_NODELAY and keep-alive probes where the socket is TCP, and close-on-exec.
-  explicit SocketStream(Socket socket);
+  explicit SocketStream(Socket socket, std::unique_ptr<SecureLayer> layer = nullptr);
   ~SocketStream() override { close(); }
 
   Task<Result<std::size_t>> read_some(std::span<char> into) override;
@@ -81,10 +83,18 @@ class SocketStream final : public ByteStream {
   void shut();  // ends both ways; waits of others end with an error or the end
   // Returns when there is something to read, the end included. False: the socket is closed.
   Task<bool> wait_readable();
+  // Like recv without waiting: -1 and errno EAGAIN = nothing now.
+  ssize_t read_now(std::span<char> into);
+  // True: read_now has something though the socket may not become readable.
+  bool has_unread() { return layer_ && layer_->has_unread(); }
   Socket& socket() { return socket_; }
 
  private:
+  Task<Result<std::size_t>> read_secure(std::span<char> into);
+  int send_now(Parts& parts, std::size_t& sent);
+
   Socket socket_;
+  std::unique_ptr<SecureLayer> layer_;  // holds the descriptor's number: not to be used once that is closed
   std::shared_ptr<Watchdog> stalled_;
   WriteTurn turn_;
   std::size_t sent_in_turn_ = 0;

@@ -34,6 +34,7 @@ int H2Callbacks::begin_headers(nghttp2_session*, const nghttp2_frame* frame, voi
     auto stream = std::make_shared<H2Stream>(session.executor());
     stream->id = frame->hd.stream_id;
     session.streams_[stream->id] = std::move(stream);
+    if (session.open_heads_++ == 0) session.head_since_ = std::chrono::steady_clock::now();
   }
   return 0;
 }
@@ -53,8 +54,29 @@ int H2Callbacks::header(nghttp2_session*, const nghttp2_frame* frame, const std:
   return 0;
 }
 
+namespace {
+
+// Frames that make work and no progress. WINDOW_UPDATE is not one of them: readers send many.
+bool is_idle_frame(const nghttp2_frame& frame) {
+  switch (frame.hd.type) {
+    case NGHTTP2_PING:
+    case NGHTTP2_SETTINGS:
+      return (frame.hd.flags & NGHTTP2_FLAG_ACK) == 0;
+    case NGHTTP2_PRIORITY:
+      return true;
+    case NGHTTP2_DATA:
+      return frame.hd.length == 0 && (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 int H2Callbacks::frame_received(nghttp2_session*, const nghttp2_frame* frame, void* user) {
   H2Session& session = self(user);
+  if (frame->hd.type == NGHTTP2_SETTINGS) session.settled_ = true;
+  if (is_idle_frame(*frame) && session.too_many_idle_frames()) return NGHTTP2_ERR_CALLBACK_FAILURE;
   if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK)) {
     ++session.pings_answered_;
     session.ended_.notify();
@@ -81,7 +103,9 @@ void H2Callbacks::head_received(H2Session& session, const H2StreamPtr& stream) {
     stream->reply.status = status ? static_cast<int>(*status) : 502;
   }
   stream->head_complete = true;
-  if (session.side_ == H2Session::Side::server) session.requests_.push_back(stream);
+  if (session.side_ != H2Session::Side::server) return;
+  session.head_ended();
+  session.requests_.push_back(stream);
 }
 
 int H2Callbacks::invalid_frame(nghttp2_session*, const nghttp2_frame*, int, void* user) {
@@ -134,6 +158,8 @@ int H2Callbacks::stream_closed(nghttp2_session*, std::int32_t id, std::uint32_t 
   if (found == session.streams_.end()) return 0;
   const H2StreamPtr stream = found->second;
   session.streams_.erase(found);
+  if (session.side_ == H2Session::Side::server && !stream->head_complete) session.head_ended();
+  session.last_use_ = std::chrono::steady_clock::now();
   session.close_stream(stream, error);
   return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "rpc/h2_callbacks.h"
 #include "rpc/h2_fields.h"
+#include "rpc/peer_address.h"
 
 namespace atl::rpc {
 namespace {
@@ -36,8 +37,14 @@ Error H2Session::gone(const H2Stream& stream) {
                     std::string("the HTTP/2 stream was reset: ") + nghttp2_http2_strerror(stream.error));
 }
 
-H2Session::H2Session(Socket socket, Http2Limits limits, Side side)
-    : socket_(std::move(socket)), limits_(limits), side_(side), ended_(socket_.get_executor()) {
+H2Session::H2Session(Socket socket, std::unique_ptr<SecureLayer> layer, Http2Limits limits, Side side)
+    : socket_(std::move(socket)),
+      layer_(std::move(layer)),
+      peer_(peer_address(socket_)),
+      limits_(limits),
+      side_(side),
+      timer_(socket_.get_executor()),
+      ended_(socket_.get_executor()) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_session_callbacks_new(&callbacks);
   H2Callbacks::set(callbacks);
@@ -76,13 +83,35 @@ void H2Session::start(OnRequest on_request, std::function<void()> on_end) {
   const int fd = socket_.native_handle(), on = 1;
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  last_use_ = head_since_ = std::chrono::steady_clock::now();
   flush();
-  if (alive_) wait_readable();
+  if (!alive_) return;
+  watch_time();
+  wait_readable();
+}
+
+ssize_t H2Session::receive(std::span<char> into) {
+  if (layer_) return layer_->read(into);
+  return ::recv(socket_.native_handle(), into.data(), into.size(), MSG_DONTWAIT);
+}
+
+ssize_t H2Session::send(std::string_view bytes) {
+  if (layer_) return layer_->write(bytes);
+  return ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 H2StreamPtr H2Session::find(std::int32_t id) const {
   const auto found = streams_.find(id);
   return found == streams_.end() ? nullptr : found->second;
+}
+
+// What a layer holds makes the socket readable no more.
+void H2Session::read_later() {
+  if (!layer_ || !layer_->has_unread()) return wait_readable();
+  asio::post(executor(), [self = shared_from_this()] {
+    if (self->alive_) self->on_readable();
+  });
 }
 
 void H2Session::wait_readable() {
@@ -98,7 +127,7 @@ void H2Session::wait_readable() {
 void H2Session::on_readable() {
   const auto buffer = read_buffer();
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
-    const ssize_t n = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t n = receive(buffer);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) break;
     if (n <= 0) return end();
@@ -113,7 +142,7 @@ void H2Session::on_readable() {
     if (!alive_) return;
     if (static_cast<std::size_t>(n) < buffer.size()) break;
   }
-  wait_readable();
+  read_later();
 }
 
 void H2Session::hand_over_requests() {
@@ -144,17 +173,27 @@ void H2Session::pay(std::size_t bytes_read) {
   if (paid > 0 && alive_) nghttp2_session_consume_connection(session_, paid);
 }
 
-// A peer that opens streams and resets them, or has them reset, costs work without ever holding many.
-bool H2Session::too_many_resets() {
+// True: within one second there were more than `most`.
+bool H2Session::count(std::uint32_t& seen, std::chrono::steady_clock::time_point& since, std::uint32_t most) {
   const auto now = std::chrono::steady_clock::now();
-  if (now - resets_since_ > std::chrono::seconds(1)) {
-    resets_since_ = now;
-    resets_ = 0;
+  if (now - since > std::chrono::seconds(1)) {
+    since = now;
+    seen = 0;
   }
-  if (side_ == Side::client || ++resets_ <= limits_.resets_per_second_max) return false;
+  if (++seen <= most) return false;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
                         NGHTTP2_ENHANCE_YOUR_CALM, nullptr, 0);
   return true;
+}
+
+// A peer that opens streams and resets them, or has them reset, costs work without ever holding many.
+bool H2Session::too_many_resets() {
+  return side_ == Side::server && count(resets_, resets_since_, limits_.resets_per_second_max);
+}
+
+bool H2Session::too_many_idle_frames() {
+  return limits_.idle_frames_per_second_max > 0 &&
+         count(idle_frames_, idle_frames_since_, limits_.idle_frames_per_second_max);
 }
 
 // Frames what may be sent now, up to the bound. False: the session is broken.
@@ -186,13 +225,13 @@ void H2Session::flush() {
         return end();
       if (out_.empty()) return;
     }
-    const ssize_t n = ::send(socket_.native_handle(), out_.data() + out_sent_, out_.size() - out_sent_,
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t n = send(std::string_view(out_).substr(out_sent_));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno != EAGAIN) return end();
     if (n > 0) out_sent_ += n;
     if (n > 0) continue;
     waiting_writable_ = true;
+    unsent_since_ = std::chrono::steady_clock::now();
     socket_.async_wait(Socket::wait_write, [self = shared_from_this()](boost::system::error_code error) {
       self->waiting_writable_ = false;
       if (!self->alive_) return;
@@ -230,6 +269,8 @@ void H2Session::end() {
   auto streams = std::exchange(streams_, {});
   requests_.clear();
   for (auto& [id, stream] : streams) close_stream(stream, NGHTTP2_NO_ERROR);
+  timer_.cancel();
+  if (layer_) layer_->say_end();
   boost::system::error_code ignored;
   socket_.close(ignored);
   ended_.notify();
@@ -242,6 +283,39 @@ void H2Session::close() {
   nghttp2_session_terminate_session(session_, NGHTTP2_NO_ERROR);
   flush();
   end();
+}
+
+void H2Session::wind_down() {
+  if (!alive_) return;
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+                        NGHTTP2_NO_ERROR, nullptr, 0);
+  flush();
+}
+
+std::string_view H2Session::overdue(std::chrono::steady_clock::time_point now) {
+  const auto over = [now](std::chrono::steady_clock::time_point since, Millis limit) {
+    return limit.count() > 0 && now - since > limit;
+  };
+  if (!settled_ && over(head_since_, limits_.head_deadline)) return "its first SETTINGS";
+  if (open_heads_ > 0 && over(head_since_, limits_.head_deadline)) return "a request's fields";
+  if (waiting_writable_ && over(unsent_since_, limits_.write_deadline)) return "taking what is sent";
+  if (streams_.empty() && over(last_use_, limits_.idle_deadline)) return "a request";
+  return {};
+}
+
+void H2Session::watch_time() {
+  if (limits_.head_deadline.count() == 0 && limits_.idle_deadline.count() == 0 &&
+      limits_.write_deadline.count() == 0)
+    return;
+  timer_.expires_after(std::chrono::seconds(1));
+  timer_.async_wait([weak = weak_from_this()](boost::system::error_code error) {
+    const auto self = weak.lock();
+    if (error || !self || !self->alive_) return;
+    const auto late = self->overdue(std::chrono::steady_clock::now());
+    if (late.empty()) return self->watch_time();
+    log_debug("http2 connection closed: too slow", {{"with", late}, {"peer", self->peer_}});
+    self->close();
+  });
 }
 
 Task<Status> H2Session::ping(Millis deadline) {

@@ -60,7 +60,7 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   enum class Side { server, client };
   using OnRequest = std::function<void(H2StreamPtr)>;
 
-  H2Session(Socket socket, Http2Limits limits, Side side);
+  H2Session(Socket socket, std::unique_ptr<SecureLayer> layer, Http2Limits limits, Side side);
   ~H2Session();
   H2Session(const H2Session&) = delete;
   H2Session& operator=(const H2Session&) = delete;
@@ -68,7 +68,11 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   // `on_end` is posted once when the connection is lost, not after close().
   void start(OnRequest on_request, std::function<void()> on_end);
   void close();
+  // Server. Requests that come from now on are refused; the connection ends with the last one.
+  void wind_down();
   bool alive() const { return alive_; }
+  bool has_streams() const { return !streams_.empty(); }
+  const std::string& peer() const { return peer_; }
   const Http2Limits& limits() const { return limits_; }
   asio::any_io_executor executor() { return socket_.get_executor(); }
   Task<Status> ping(Millis deadline);
@@ -94,6 +98,9 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   void wait_readable();
   void on_readable();
   void hand_over_requests();
+  ssize_t receive(std::span<char> into);
+  ssize_t send(std::string_view bytes);
+  void read_later();
   bool collect();
   void flush();
   void flush_soon();
@@ -104,8 +111,19 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   void received(H2Stream* stream, std::int32_t id, std::string_view bytes);
   void pay(std::size_t bytes_read);
   bool too_many_resets();
+  bool too_many_idle_frames();
+  bool count(std::uint32_t& seen, std::chrono::steady_clock::time_point& since, std::uint32_t most);
+  void head_ended() {
+    --open_heads_;
+    head_since_ = std::chrono::steady_clock::now();
+  }
+  void watch_time();
+  // What the peer is too slow with; "" = nothing.
+  std::string_view overdue(std::chrono::steady_clock::time_point now);
 
   Socket socket_;
+  std::unique_ptr<SecureLayer> layer_;  // not to be used once the socket is closed
+  std::string peer_;
   Http2Limits limits_;
   Side side_;
   nghttp2_session* session_ = nullptr;
@@ -125,6 +143,12 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   std::uint64_t pings_answered_ = 0;
   std::chrono::steady_clock::time_point resets_since_{};
   std::uint32_t resets_ = 0;
+  std::chrono::steady_clock::time_point idle_frames_since_{};
+  std::uint32_t idle_frames_ = 0;
+  asio::steady_timer timer_;  // looks every second, where there are deadlines
+  bool settled_ = false;      // the peer's first SETTINGS came
+  std::chrono::steady_clock::time_point last_use_, head_since_, unsent_since_;
+  std::size_t open_heads_ = 0;  // requests whose fields are still coming
   Wakeup ended_;
 };
 

@@ -2,6 +2,7 @@
 #include <boost/asio/generic/stream_protocol.hpp>
 
 #include "rpc/message.h"
+#include "rpc/secure_layer.h"
 
 namespace atl::rpc {
 
@@ -29,8 +30,8 @@ class Http1Server {
   // replaces a socket left there by an earlier run, with these permission bits.
   Result<std::uint16_t> listen_tcp(const std::string& address, std::uint16_t port);
   Status listen_unix(const std::string& path, unsigned mode);
-  // An accepted, connected socket from elsewhere.
-  void serve(Socket socket);
+  // An accepted, connected socket from elsewhere, with TLS on it where there is a layer.
+  void serve(Socket socket, std::unique_ptr<SecureLayer> layer = nullptr);
   // Stops accepting, closes idle connections, waits up to `grace` for the others, then closes them.
   Task<void> stop(Millis grace);
 

@@ -1,6 +1,7 @@
 #include "rpc/http2.h"
 
 #include <boost/asio/post.hpp>
+#include <list>
 
 #include "rpc/h2_session.h"
 
@@ -101,6 +102,7 @@ class H2Exchange final : public Exchange {
     });
   }
   bool gone() const override { return stream_->closed && !stream_->out_ended; }
+  std::string peer() const override { return session_->peer(); }
   bool started() const { return started_; }
   bool finished() const { return stream_->out_end && !stream_->out_cut; }
 
@@ -204,13 +206,30 @@ void start_handler(const SessionPtr& session, std::shared_ptr<Handlers> handlers
 
 }  // namespace
 
-Task<void> serve_http2(Socket socket, Http2Limits limits, Handler handler) {
-  auto session = std::make_shared<H2Session>(std::move(socket), limits, H2Session::Side::server);
-  // Also when this coroutine is cancelled.
-  struct Close {
-    SessionPtr session;
-    ~Close() { session->close(); }
-  } close{session};
+Http2Limits client_limits() {
+  Http2Limits limits;
+  limits.streams_max = 128;
+  limits.head_bytes_max = 64 * 1024;
+  limits.stream_window_bytes = 1u << 20;
+  limits.connection_window_bytes = 4u << 20;
+  limits.frame_bytes_max = 16u << 10;
+  limits.idle_frames_per_second_max = 200;
+  limits.head_deadline = Millis(10'000);
+  limits.idle_deadline = Millis(620'000);
+  limits.write_deadline = Millis(75'000);
+  return limits;
+}
+
+namespace {
+
+// Closes the session also when the coroutine that has it is cancelled.
+struct CloseSession {
+  SessionPtr session;
+  ~CloseSession() { session->close(); }
+};
+
+Task<void> serve_session(SessionPtr session, Handler handler) {
+  const CloseSession close{session};
   auto handlers = std::make_shared<Handlers>();
   auto on_request = [weak = std::weak_ptr(session), handlers, handler](H2StreamPtr stream) {
     if (const auto strong = weak.lock()) start_handler(strong, handlers, std::move(stream), handler);
@@ -219,8 +238,75 @@ Task<void> serve_http2(Socket socket, Http2Limits limits, Handler handler) {
   while (session->alive() || handlers->running > 0) co_await session->ended().wait();
 }
 
+}  // namespace
+
+Task<void> serve_http2(Socket socket, Http2Limits limits, Handler handler) {
+  auto session = std::make_shared<H2Session>(std::move(socket), nullptr, limits, H2Session::Side::server);
+  co_await serve_session(std::move(session), std::move(handler));
+}
+
+struct Http2Server::Impl : std::enable_shared_from_this<Http2Server::Impl> {
+  Impl(asio::any_io_executor ex, Http2Limits l, std::size_t most, Handler h)
+      : executor(std::move(ex)), limits(l), connections_max(most), handler(std::move(h)), ended(executor) {}
+
+  void take(Socket socket, std::unique_ptr<SecureLayer> layer) {
+    auto session =
+        std::make_shared<H2Session>(std::move(socket), std::move(layer), limits, H2Session::Side::server);
+    const bool full = stopping || sessions.size() >= connections_max;
+    if (full) {
+      session->start([](H2StreamPtr) {}, nullptr);
+      return session->close();
+    }
+    const auto at = sessions.insert(sessions.end(), session);
+    auto done = [self = shared_from_this(), at](std::exception_ptr failure) {
+      self->sessions.erase(at);
+      self->ended.notify();
+      if (failure) log_error("http2 connection: task failed");
+    };
+    asio::co_spawn(executor, serve_session(std::move(session), handler), std::move(done));
+  }
+
+  Task<void> wait_for_sessions(Millis limit) {
+    const auto until = std::chrono::steady_clock::now() + limit;
+    while (!sessions.empty() && std::chrono::steady_clock::now() < until) co_await ended.wait_until(until);
+  }
+
+  asio::any_io_executor executor;
+  Http2Limits limits;
+  std::size_t connections_max;
+  Handler handler;
+  std::list<SessionPtr> sessions;
+  Wakeup ended;
+  bool stopping = false;
+};
+
+Http2Server::Http2Server(asio::any_io_executor executor, Http2Limits limits, std::size_t connections_max,
+                         Handler handler)
+    : impl_(std::make_shared<Impl>(std::move(executor), limits, connections_max, std::move(handler))) {}
+
+Http2Server::~Http2Server() {
+  for (const auto& session : std::list(impl_->sessions)) session->close();
+}
+
+void Http2Server::serve(Socket socket, std::unique_ptr<SecureLayer> layer) {
+  impl_->take(std::move(socket), std::move(layer));
+}
+
+Task<void> Http2Server::stop(Millis grace) {
+  constexpr Millis kLastWait{1000};
+  const auto impl = impl_;
+  impl->stopping = true;
+  for (const auto& session : std::list(impl->sessions)) {
+    session->wind_down();
+    if (!session->has_streams()) session->close();
+  }
+  co_await impl->wait_for_sessions(grace);
+  for (const auto& session : std::list(impl->sessions)) session->close();
+  co_await impl->wait_for_sessions(kLastWait);
+}
+
 std::shared_ptr<Http2Client> http2_client(Socket socket, Http2Limits limits, std::function<void()> on_end) {
-  auto session = std::make_shared<H2Session>(std::move(socket), limits, H2Session::Side::client);
+  auto session = std::make_shared<H2Session>(std::move(socket), nullptr, limits, H2Session::Side::client);
   auto client = std::make_shared<H2ClientImpl>(session);
   session->start([](H2StreamPtr) {}, std::move(on_end));
   return client;

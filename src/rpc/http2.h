@@ -4,9 +4,10 @@
 
 namespace atl::rpc {
 
-// HTTP/2 (nghttp2) over one byte stream that both ends of Atoll own: the agent's channel. No
-// TLS, prior knowledge. Settings: frames of up to 256 KiB, stream window 1 MiB, connection
-// window 16 MiB, so that one slow stream never holds up the others.
+// HTTP/2 (nghttp2) over one byte stream: the agent's channel, whose ends are both ours (prior
+// knowledge), or a client's TLS connection (see client_limits). The defaults are the channel's: frames
+// of up to 256 KiB, stream window 1 MiB, connection window 16 MiB, so that one slow stream never holds
+// up the others. A deadline of 0 = none.
 struct Http2Limits {
   std::uint32_t streams_max = 1000;
   std::size_t head_bytes_max = 64 * 1024;
@@ -14,11 +15,34 @@ struct Http2Limits {
   std::uint32_t connection_window_bytes = 16u << 20;
   std::uint32_t frame_bytes_max = 256u << 10;
   std::uint32_t resets_per_second_max = 200;  // more ends the connection (rapid reset)
+  // Frames that cost work and carry nothing (PING, SETTINGS, PRIORITY, empty DATA); 0 = not counted.
+  std::uint32_t idle_frames_per_second_max = 0;
+  Millis head_deadline{0};   // preface and first SETTINGS, and each request's fields
+  Millis idle_deadline{0};   // of a connection without requests
+  Millis write_deadline{0};  // of a socket that takes nothing
 };
+
+// For connections of strangers. At most twice the connection's window lies in memory for one.
+Http2Limits client_limits();
 
 // Serves requests on the stream until it ends. CONNECT is offered to the handler like any other
 // method (Exchange::tunnel). Returns when every handler has returned.
 Task<void> serve_http2(Socket socket, Http2Limits limits, Handler handler);
+
+// Many such connections, with TLS on them.
+class Http2Server {
+ public:
+  Http2Server(asio::any_io_executor executor, Http2Limits limits, std::size_t connections_max, Handler handler);
+  ~Http2Server();
+  // Over the bound, the connection is told to go (GOAWAY) and closed.
+  void serve(Socket socket, std::unique_ptr<SecureLayer> layer);
+  // Takes no further requests, waits up to `grace` for those under way, then closes all.
+  Task<void> stop(Millis grace);
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
 
 // The client's end. `on_end` is called once when the connection is lost.
 class Http2Client : public Client {

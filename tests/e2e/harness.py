@@ -33,8 +33,9 @@ def uid_range():
 class Instance:
     """with Instance(cache, build) as i: ... Leaves nothing behind."""
 
-    def __init__(self, cache, build, environment=None):
-        self.cache, self.build, self.environment = Path(cache), Path(build), environment
+    def __init__(self, cache, build, environment=None, options=()):
+        """`options`: more of atolld's, such as --domain."""
+        self.cache, self.build, self.environment, self.more_options = Path(cache), Path(build), environment, options
         self.process = None
 
     def __enter__(self):
@@ -50,7 +51,7 @@ class Instance:
         first, count = uid_range()
         self.options = ["--root", self.root, "--run-dir", self.run, "--port", "0", "--instance", self.folder.name[-8:].lower().replace("_", "x"),
                         "--uid-first", first, "--uid-ranges", count // 65536, "--agent", self.build / "src" / "atoll-agent",
-                        "--runsc", runsc if runsc.exists() else "/nonexistent"]
+                        "--runsc", runsc if runsc.exists() else "/nonexistent", *self.more_options]
         try:
             self.atolld("bootstrap")
             self.start()
