@@ -30,8 +30,9 @@ Task<void> Node::adopt_one(Record record) {
   Record& r = sandbox->record;
   sandboxes_[r.id] = sandbox;
   if (r.state == State::ended) co_return;
-  if (const auto held = ranges_.hold(r.uid_base); !held.ok())
-    log_error("adopting", {{"sandbox", r.id}, {"error", held.error().message}});
+  const auto held = ranges_.hold(r.uid_base);
+  sandbox->holds_range = held.ok();
+  if (!held.ok()) log_error("adopting", {{"sandbox", r.id}, {"error", held.error().message}});
   isolation::Driver* driver = p_.tiers.driver(r.tier);
   if (r.state == State::creating && driver) {
     log_warn("removing a half-made sandbox", {{"sandbox", r.id}});
@@ -54,6 +55,7 @@ Task<void> Node::adopt_one(Record record) {
     why = opened.error();
   }
   log_warn("removing a sandbox that is not whole", {{"sandbox", r.id}, {"why", why.message}});
+  // The whole of it: what starts next finds a tidy host.
   co_await end_in_background(r.id, r.state == State::ending ? r.end_reason : "lost");
 }
 

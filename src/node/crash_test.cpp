@@ -71,7 +71,7 @@ TEST_P(DestroyCrash, IsFinishedByTheNextNode) {
     ASSERT_TRUE(life.begin().ok());
     ASSERT_TRUE(life.run(life.node.create(NodeLife::spec("a"))).ok());
     host.step = at(step);
-    EXPECT_THROW((void)life.run(life.node.destroy("a", "killed")), Crash);
+    EXPECT_THROW((void)life.run(life.node.destroy_wholly("a", "killed")), Crash);
   }
   host.step = [](std::string_view) {};
   NodeLife next(place, host, clock);
@@ -82,7 +82,7 @@ TEST_P(DestroyCrash, IsFinishedByTheNextNode) {
   // answer, asks again.
   if (step == "destroy: before the journal") {
     EXPECT_EQ(next.node.find("a")->state, State::running);
-    ASSERT_TRUE(next.run(next.node.destroy("a", "killed")).ok());
+    ASSERT_TRUE(next.run(next.node.destroy_wholly("a", "killed")).ok());
   }
   EXPECT_EQ(next.node.find("a")->state, State::ended);
   EXPECT_EQ(next.node.find("a")->end_reason, "killed");
@@ -90,8 +90,87 @@ TEST_P(DestroyCrash, IsFinishedByTheNextNode) {
 }
 INSTANTIATE_TEST_SUITE_P(Steps, DestroyCrash,
                          ::testing::Values("destroy: before the journal", "destroy: after the journal",
-                                           "destroy: before the driver", "driver: half destroyed",
-                                           "destroy: after the driver", "destroy: after the second journal"));
+                                           "destroy: before the kill", "driver: half killed",
+                                           "destroy: after the kill", "tidy: before the driver",
+                                           "driver: half destroyed", "tidy: after the driver",
+                                           "tidy: after the second journal"));
+
+// The end was answered, and the node dies while it tidies up in the background.
+struct TidyCrash : CrashTest {};
+TEST_P(TidyCrash, IsFinishedByTheNextNodeBeforeTheIdsAreUsedAgain) {
+  const std::string step = GetParam();
+  std::uint32_t ids = 0;
+  {
+    bool reached = false;
+    auto note_and_die = [&, step](std::string_view here) {
+      if (here != step) return;
+      reached = true;
+      throw Crash(step);
+    };
+    NodeLife life(place, host, clock, note_and_die);
+    ASSERT_TRUE(life.begin().ok());
+    ids = life.run(life.node.create(NodeLife::spec("a")))->uid_base;
+    host.step = note_and_die;
+    EXPECT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
+    EXPECT_FALSE(host.running.contains("a")) << "answered, and a process lives";
+    ASSERT_TRUE(life.until([&] { return reached; }));
+    if (step != "tidy: after the second journal") {
+      EXPECT_EQ(life.node.find("a")->state, State::ending);
+    }
+    place.config.uid_ranges = Node::kProbeRanges + 1;
+  }
+  host.step = [](std::string_view) {};
+  NodeLife next(place, host, clock);
+  ASSERT_TRUE(next.begin().ok());
+  expect_consistent(next);
+  ASSERT_NE(next.node.find("a"), nullptr);
+  EXPECT_EQ(next.node.find("a")->state, State::ended);
+  EXPECT_EQ(next.node.find("a")->end_reason, "killed");
+  EXPECT_TRUE(host.traces.empty());
+  EXPECT_EQ(next.run(next.node.create(NodeLife::spec("b")))->uid_base, ids);
+}
+INSTANTIATE_TEST_SUITE_P(Steps, TidyCrash,
+                         ::testing::Values("tidy: before the driver", "driver: half destroyed",
+                                           "tidy: after the driver", "tidy: after the second journal"));
+
+TEST_F(CrashTest, TwoJournalsWithOneRangeGiveItBackOnceBothAreGone) {
+  {
+    NodeLife life(place, host, clock);
+    ASSERT_TRUE(life.begin().ok());
+    for (const char* id : {"a", "b"}) ASSERT_TRUE(life.run(life.node.create(NodeLife::spec(id))).ok());
+    Record second = *life.node.find("b");
+    second.uid_base = life.node.find("a")->uid_base;
+    ASSERT_TRUE(save_record(place.config.paths, second).ok());
+  }
+  place.config.uid_ranges = Node::kProbeRanges + 1;
+  NodeLife next(place, host, clock);
+  ASSERT_TRUE(next.begin().ok());
+  ASSERT_EQ(next.node.find("b")->state, State::running);
+  // Whichever holds it, and goes first: the range stays in use as long as the other lives.
+  ASSERT_TRUE(next.run(next.node.destroy_wholly("a", "killed")).ok());
+  EXPECT_EQ(next.run(next.node.create(NodeLife::spec("c"))).error().code, Errc::exhausted);
+  ASSERT_TRUE(next.run(next.node.destroy_wholly("b", "killed")).ok());
+  ASSERT_TRUE(next.run(next.node.create(NodeLife::spec("d"))).ok());
+  EXPECT_EQ(next.run(next.node.create(NodeLife::spec("e"))).error().code, Errc::exhausted);
+}
+
+TEST_F(CrashTest, AFailedEndOfWhoDoesNotHoldTheRangeLeavesItsHolderAlone) {
+  {
+    NodeLife life(place, host, clock);
+    ASSERT_TRUE(life.begin().ok());
+    for (const char* id : {"a", "b"}) ASSERT_TRUE(life.run(life.node.create(NodeLife::spec(id))).ok());
+    Record second = *life.node.find("b");
+    second.uid_base = life.node.find("a")->uid_base;
+    second.state = State::creating;  // undone by the next node
+    ASSERT_TRUE(save_record(place.config.paths, second).ok());
+  }
+  place.config.uid_ranges = Node::kProbeRanges + 1;
+  NodeLife next(place, host, clock);
+  ASSERT_TRUE(next.begin().ok());
+  EXPECT_EQ(next.node.find("b"), nullptr);
+  EXPECT_EQ(next.node.find("a")->state, State::running);
+  EXPECT_EQ(next.run(next.node.create(NodeLife::spec("c"))).error().code, Errc::exhausted);
+}
 
 TEST_F(CrashTest, ASandboxThatDiedMeanwhileIsLost) {
   {

@@ -1,6 +1,4 @@
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/sysinfo.h>
 
 #include "base/blocking.h"
 #include "base/crypto.h"
@@ -14,8 +12,7 @@ namespace {
 constexpr Millis kProbeWait{30'000};
 // The agent gives the template's start command 20 s before it answers, and says why it did not.
 constexpr Millis kStartCommandWait{20'000};
-constexpr std::uint64_t kHostMemoryFloor = 256ull << 20;  // left for the host itself
-constexpr std::uint64_t kHostDiskFloor = 512ull << 20;
+constexpr std::int64_t kDiskWarnEveryMs = 60'000;
 constexpr std::size_t kLogTailBytes = 1000;
 
 std::int64_t or_default(std::int64_t asked, std::int64_t otherwise) {
@@ -50,14 +47,6 @@ std::string boot_config_of(const Record& record, const CreateSpec& spec, const r
                                       {"memoryBytes", record.limits.memory_bytes}});
 }
 
-// What may still be used without swapping, as the kernel estimates it.
-std::uint64_t memory_available() {
-  auto text = read_file("/proc/meminfo", 64 * 1024);
-  if (!text.ok()) return ~0ull;
-  const auto at = text->find("MemAvailable:");
-  return at == text->npos ? ~0ull : std::strtoull(text->c_str() + at + 13, nullptr, 10) * 1024;
-}
-
 Status check_env(const CreateSpec& spec) {
   std::size_t bytes = 0;
   for (const auto& [key, value] : spec.env) bytes += key.size() + value.size();
@@ -85,29 +74,42 @@ Status Node::check(const CreateSpec& spec) const {
   return ok();
 }
 
-Status Node::check_capacity(const isolation::Limits& wanted) const {
+// Whoever has not ended counts: one that is being tidied up still has its disk.
+DiskNeed Node::disk_promises() const {
+  DiskNeed out;
+  for (const auto& [id, s] : sandboxes_) {
+    if (s->record.state == State::ended) continue;
+    out.promised_bytes += s->record.limits.disk_bytes;
+    out.used_bytes += s->usage.disk_used_bytes();
+  }
+  return out;
+}
+
+Status Node::check_capacity(const isolation::Limits& wanted) {
   std::size_t live = 0;
-  std::int64_t promised = wanted.memory_bytes;
+  std::int64_t memory_promised = 0;
   for (const auto& [id, s] : sandboxes_)
-    if (s->record.state != State::ended) ++live, promised += s->record.limits.memory_bytes;
+    if (s->record.state != State::ended) ++live, memory_promised += s->record.limits.memory_bytes;
   if (live >= limits::sandboxes_per_node_max)
     return make_error(Errc::exhausted,
                       "this node runs " + std::to_string(live) + " sandboxes, its limit; end some first");
-  struct sysinfo host{};
-  ::sysinfo(&host);
-  const auto total = static_cast<std::int64_t>(host.totalram * host.mem_unit);
-  if (promised / kMemoryOvercommit > total)
-    return make_error(Errc::exhausted,
-                      "sandboxes' memory limits would be over 8 times this node's memory; end some first");
-  if (memory_available() < kHostMemoryFloor)
-    return make_error(Errc::exhausted,
-                      "this node has less than 256 MiB of memory left; end some sandboxes first");
-  struct statvfs disk{};
-  if (::statvfs(p_.config.paths.node_dir().c_str(), &disk) == 0 &&
-      disk.f_bavail * disk.f_frsize < kHostDiskFloor)
-    return make_error(Errc::exhausted,
-                      "this node has less than 512 MiB of disk left in " + p_.config.paths.node_dir());
-  return ok();
+  CHECK_OK(check_memory(wanted.memory_bytes, memory_promised));
+  const std::string folder = p_.config.paths.node_dir();
+  const auto space = p_.disk_space_of(folder);
+  if (!space.ok()) return ok();  // a file system that does not tell: its ENOSPC will
+  DiskNeed need = disk_promises();
+  need.asked_bytes = wanted.disk_bytes;
+  const Status enough = check_disk(*space, need, folder);
+  if (!enough.ok()) warn_of_disk(enough.error().message);
+  return enough;
+}
+
+// At most once a minute.
+void Node::warn_of_disk(const std::string& what) {
+  const std::int64_t now = now_ms();
+  if (disk_warned_ms_ > 0 && now - disk_warned_ms_ < kDiskWarnEveryMs) return;
+  disk_warned_ms_ = now;
+  log_warn("new sandboxes are refused", {{"why", what}});
 }
 
 isolation::Spec Node::spec_of(const Record& r) const {
@@ -137,12 +139,15 @@ Task<Status> Node::save(Record record) {
   co_return co_await run_blocking(p_.pool, std::move(work));
 }
 
-Task<Status> Node::make_folder(std::string id) {
-  const std::string dir = p_.config.paths.sandbox_dir(id), log = log_path(id);
-  auto work = [dir, log]() -> Status {
-    CHECK_OK(make_dirs(dir, 0755));
+// One visit to the pool: a create pays for each.
+Task<Status> Node::make_folder(Record record) {
+  const Paths paths = p_.config.paths;
+  const std::string log = log_path(record.id);
+  auto work = [paths, log, record = std::move(record), failpoint = p_.failpoint]() -> Status {
+    CHECK_OK(make_dirs(paths.sandbox_dir(record.id), 0755));
     TRY(UniqueFd made, open_fd(log, O_WRONLY | O_CREAT | O_APPEND, 0600));
-    return ok();
+    failpoint("create: before the journal");
+    return save_record(paths, record);
   };
   co_return co_await run_blocking(p_.pool, std::move(work));
 }
@@ -190,6 +195,7 @@ Task<Result<Record>> Node::create(CreateSpec spec) {
   r.limits = merged(spec.limits, default_limits(defaults));
   CO_CHECK_OK(check_capacity(r.limits));
   CO_TRY(r.uid_base, ranges_.take());
+  sandbox->holds_range = true;
   r.created_ms = now_ms();
   r.boot_token = random_hex(32);
   r.access_token = spec.access_token;
@@ -211,9 +217,7 @@ Task<Status> Node::start(SandboxPtr sandbox, CreateSpec asked, std::string boot_
                          isolation::Driver& driver) {
   Record& r = sandbox->record;
   p_.failpoint("create: before the folder");
-  CO_CHECK_OK(co_await make_folder(r.id));
-  p_.failpoint("create: before the journal");
-  CO_CHECK_OK(co_await save(r));
+  CO_CHECK_OK(co_await make_folder(r));
   p_.failpoint("create: after the journal");
   CO_CHECK_OK(p_.hub.open(channel_of(r), channel_dir(r.id), peer_check(r)));
   p_.failpoint("create: before the driver");
@@ -238,6 +242,7 @@ Task<Status> Node::start(SandboxPtr sandbox, CreateSpec asked, std::string boot_
   change(*sandbox, Change::ready);
   watch_exit(sandbox);
   events_.publish(r);
+  spawn(p_.executor, "first sample of " + r.id, sample(sandbox));
   co_return ok();
 }
 
@@ -289,7 +294,7 @@ Task<void> Node::undo(SandboxPtr sandbox, isolation::Driver& driver) {
   const auto folder = co_await remove_folder(r.id);
   if (!folder.ok())
     log_error("folder of a failed create", {{"sandbox", r.id}, {"error", folder.error().message}});
-  ranges_.give_back(r.uid_base);
+  give_back_range(*sandbox);
   change(*sandbox, Change::end);
   sandboxes_.erase(r.id);
 }

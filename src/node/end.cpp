@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "base/blocking.h"
 #include "base/fs.h"
 #include "node/node.h"
@@ -11,12 +13,31 @@ constexpr Millis kTurnWait{120'000};
 }  // namespace
 
 Task<Status> Node::destroy(std::string id, std::string reason) {
+  // Its tidying is on its way, or will be tried again by tick().
+  if (const auto it = sandboxes_.find(id); it != sandboxes_.end() && it->second->dead) co_return ok();
+  CO_TRY(const SandboxPtr sandbox, co_await kill(std::move(id), std::move(reason)));
+  if (!sandbox) co_return ok();
+  ++tidying_;
+  spawn(p_.executor, "tidying up after " + sandbox->record.id, tidy_in_background(sandbox));
+  co_return ok();
+}
+
+Task<Status> Node::destroy_wholly(std::string id, std::string reason) {
+  CO_TRY(const SandboxPtr sandbox, co_await kill(std::move(id), std::move(reason)));
+  if (!sandbox) co_return ok();
+  co_return co_await tidy(sandbox);
+}
+
+// nullptr: unknown, or ended already.
+Task<Result<Node::SandboxPtr>> Node::kill(std::string id, std::string reason) {
   const auto it = sandboxes_.find(id);
-  if (it == sandboxes_.end()) co_return ok();
+  if (it == sandboxes_.end()) co_return SandboxPtr();
   const SandboxPtr sandbox = it->second;
   // A create that waits for its agent gives up at once.
   if (sandbox->record.state == State::creating) p_.hub.close(id);
   sandbox->end_asked = true;
+  // Its tidying has the turn, which this need not wait for.
+  if (sandbox->dead) co_return sandbox;
   auto turn = co_await sandbox->lock.acquire(kTurnWait);
   if (!turn.ok()) {
     // Too many changes wait: this end was not carried out, and a sandbox whose end was asked for is
@@ -27,11 +48,12 @@ Task<Status> Node::destroy(std::string id, std::string reason) {
   }
   const auto known = sandboxes_.find(id);
   const bool current = known != sandboxes_.end() && known->second == sandbox;
-  if (!current || sandbox->record.state == State::ended) co_return ok();
-  co_return co_await end(sandbox, std::move(reason));
+  if (!current || sandbox->record.state == State::ended) co_return SandboxPtr();
+  if (!sandbox->dead) CO_CHECK_OK(co_await kill_now(sandbox, std::move(reason)));
+  co_return sandbox;
 }
 
-Task<Status> Node::end(SandboxPtr sandbox, std::string reason) {
+Task<Status> Node::kill_now(SandboxPtr sandbox, std::string reason) {
   Record& r = sandbox->record;
   isolation::Driver* driver = p_.tiers.driver(r.tier);
   if (!driver)
@@ -54,25 +76,81 @@ Task<Status> Node::end(SandboxPtr sandbox, std::string reason) {
     log_warn("journal of an ending sandbox, carrying on", {{"sandbox", r.id}, {"error", saved.error().message}});
   p_.failpoint("destroy: after the journal");
   p_.hub.close(r.id);
-  p_.failpoint("destroy: before the driver");
-  CO_CHECK_OK(co_await driver->destroy(r.id));
-  p_.failpoint("destroy: after the driver");
-  const std::string channel = channel_dir(r.id);
-  auto work = [channel] { return remove_tree(channel); };
-  CO_CHECK_OK(co_await run_blocking(p_.pool, std::move(work)));
+  p_.failpoint("destroy: before the kill");
+  CO_CHECK_OK(co_await driver->kill(r.id));
+  sandbox->dead = true;
+  p_.failpoint("destroy: after the kill");
+  co_return ok();
+}
+
+Task<Status> Node::tidy(SandboxPtr sandbox) {
+  ++tidying_;
+  auto turn = co_await sandbox->lock.acquire(kTurnWait);
+  Status status = ok();
+  if (!turn.ok())
+    status = turn.error();
+  else if (sandbox->record.state != State::ended)
+    status = co_await tidy_now(sandbox);
+  --tidying_;
+  tidied_.notify();
+  co_return status;
+}
+
+Task<Status> Node::tidy_now(SandboxPtr sandbox) {
+  Record& r = sandbox->record;
+  p_.failpoint("tidy: before the driver");
+  CO_CHECK_OK(co_await p_.tiers.driver(r.tier)->destroy(r.id));
+  p_.failpoint("tidy: after the driver");
   Record ended = r;
   ended.state = State::ended;
   ended.ended_ms = now_ms();
   // The tokens are of no use any more, and a secret that is not kept cannot be lost.
   ended.boot_token = ended.access_token = ended.traffic_token = "";
-  CO_CHECK_OK(co_await save(ended));
-  p_.failpoint("destroy: after the second journal");
+  auto work = [paths = p_.config.paths, channel = channel_dir(r.id), ended]() -> Status {
+    CHECK_OK(remove_tree(channel));
+    return save_record(paths, ended);
+  };
+  CO_CHECK_OK(co_await run_blocking(p_.pool, std::move(work)));
+  p_.failpoint("tidy: after the second journal");
   change(*sandbox, Change::removed);
   r = std::move(ended);
-  ranges_.give_back(r.uid_base);
+  give_back_range(*sandbox);
   log_info("sandbox ended", {{"sandbox", r.id}, {"reason", r.end_reason}});
   events_.publish(r);
   co_return ok();
+}
+
+Task<void> Node::tidy_in_background(SandboxPtr sandbox) {
+  const auto status = co_await tidy(sandbox);
+  --tidying_;
+  tidied_.notify();
+  if (status.ok()) co_return;
+  log_error("an ended sandbox could not be tidied up, will be tried again",
+            {{"sandbox", sandbox->record.id}, {"error", status.error().message}});
+  sandbox->retry_ms = now_ms() + kRetryMs;
+}
+
+Task<void> Node::wait_tidied(Millis at_most) {
+  const auto until = std::chrono::steady_clock::now() + at_most;
+  while (tidying_ > 0) {
+    const auto left = std::chrono::duration_cast<Millis>(until - std::chrono::steady_clock::now());
+    if (left.count() <= 0) break;
+    co_await tidied_.wait(left);
+  }
+}
+
+// Ids go back once, by the sandbox that holds them. Where another lives on them too, which only damage or
+// another uid_first explains, they become its own instead of being handed out.
+void Node::give_back_range(Sandbox& sandbox) {
+  if (!std::exchange(sandbox.holds_range, false)) return;
+  for (const auto& [id, other] : sandboxes_) {
+    if (other.get() == &sandbox || other->record.state == State::ended ||
+        other->record.uid_base != sandbox.record.uid_base)
+      continue;
+    other->holds_range = true;
+    return;
+  }
+  ranges_.give_back(sandbox.record.uid_base);
 }
 
 // Counters that are gone with the cgroup. A failure costs only these numbers.
@@ -80,12 +158,11 @@ Task<void> Node::last_look(SandboxPtr sandbox, isolation::Driver& driver) {
   const auto usage = co_await driver.usage(sandbox->record.id);
   if (!usage.ok()) co_return;
   sandbox->usage.add(now_ms(), *usage);
-  sandbox->record.oom_kills = usage->oom_kills;
-  sandbox->record.pids_refused = usage->pids_refused;
+  note(*sandbox, *usage);
 }
 
 Task<void> Node::end_in_background(std::string id, std::string reason) {
-  const auto status = co_await destroy(id, reason);
+  const auto status = co_await destroy_wholly(id, reason);
   if (status.ok()) co_return;
   log_error("sandbox could not be ended, will be tried again",
             {{"sandbox", id}, {"error", status.error().message}});
@@ -127,8 +204,10 @@ Task<void> Node::destroy_all(std::string reason) {
   std::vector<std::string> ids;
   for (auto& [id, s] : sandboxes_)
     if (s->record.state != State::ended) ids.push_back(id);
+  // First all are dead; meanwhile those before are tidied up.
+  for (const std::string& id : ids) (void)co_await destroy(id, reason);
   for (const std::string& id : ids) {
-    const auto status = co_await destroy(id, reason);
+    const auto status = co_await destroy_wholly(id, reason);
     if (!status.ok())
       log_error("sandbox could not be ended", {{"sandbox", id}, {"error", status.error().message}});
   }

@@ -7,10 +7,13 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/config.h"
 #include "base/limits.h"
+#include "base/config.h"
+#include "base/notifier.h"
+#include "node/capacity.h"
 #include "node/channel_hub.h"
 #include "node/events.h"
+#include "node/limit_hits.h"
 #include "node/tiers.h"
 #include "node/uid_ranges.h"
 #include "node/usage_ring.h"
@@ -37,6 +40,7 @@ struct NodeParts {
   Tiers& tiers;
   ChannelHub& hub;
   Failpoint failpoint = [](std::string_view) {};
+  DiskSpaceOf disk_space_of = free_disk_space;
 };
 
 // The authority for this host's sandboxes: journal, time limits, adoption. Loop thread only.
@@ -46,7 +50,6 @@ class Node {
   static constexpr Millis kRemember{10 * 60 * 1000};  // ended sandboxes
   static constexpr std::size_t kEndedMax = 512;
   static constexpr std::int64_t kBootLogBytesMax = 1 << 20;
-  static constexpr std::int64_t kMemoryOvercommit = 8;  // sum of limits over the host's memory
 
   // The last ranges are the drivers' own, for their probes.
   static constexpr std::uint32_t kProbeRanges = 4;
@@ -63,8 +66,13 @@ class Node {
 
   // The same id again: the same sandbox. On failure nothing of it remains.
   Task<Result<Record>> create(CreateSpec spec);
-  // Unknown and ended ids are fine.
+  // Ok: none of its processes lives, and it cannot run again. Its disk, cgroup, folders and host ids
+  // are tidied up in the background, state `ending`. Unknown and ended ids are fine.
   Task<Status> destroy(std::string id, std::string reason);
+  // The same, and waits until all of it is gone.
+  Task<Status> destroy_wholly(std::string id, std::string reason);
+  // Until no tidying is under way, or the time is over.
+  Task<void> wait_tidied(Millis at_most);
   Task<Result<Record>> set_end(std::string id, std::int64_t end_ms, bool only_extend);
   std::vector<Record> list() const;
   // nullptr: unknown.
@@ -76,8 +84,10 @@ class Node {
 
   // Ends what is due, forgets what ended long ago, repeats removals that failed. Called often.
   void tick();
-  // One usage sample of each running sandbox, and its boot log cut.
+  // One usage sample of each running sandbox, and its boot log cut. Warns of a disk that runs out.
   Task<void> sample_all();
+  // A sample now where a running sandbox has none yet.
+  Task<void> first_sample(std::string id);
   Task<void> destroy_all(std::string reason);
 
  private:
@@ -85,15 +95,21 @@ class Node {
     Record record;
     AsyncLock lock;
     UsageRing usage;
+    LimitHits hits;
     std::shared_ptr<asio::posix::stream_descriptor> exit_watch;
+    bool holds_range = false;   // its host ids are given back by it alone
     Millis ready_wait = limits::agent_ready_ms_max;
     bool end_asked = false;     // a destroy is on its way
+    bool dead = false;          // no process of it lives
     std::int64_t retry_ms = 0;  // of a removal that failed
   };
   using SandboxPtr = std::shared_ptr<Sandbox>;
 
   Status check(const CreateSpec& spec) const;
-  Status check_capacity(const isolation::Limits& limits) const;
+  Status check_capacity(const isolation::Limits& wanted);
+  DiskNeed disk_promises() const;
+  void warn_of_disk(const std::string& what);
+  void give_back_range(Sandbox& sandbox);
   Task<Result<Record>> existing(SandboxPtr sandbox);
   Task<Status> start(SandboxPtr sandbox, CreateSpec spec, std::string boot_config, isolation::Driver& driver);
   Task<Status> wait_ready(SandboxPtr sandbox);
@@ -104,16 +120,22 @@ class Node {
   ChannelInfo channel_of(const Record& record) const;
   PeerCheck peer_check(const Record& record) const;
   Task<Status> save(Record record);
-  Task<Status> make_folder(std::string id);
+  // The sandbox's folder with an empty boot log and its journal.
+  Task<Status> make_folder(Record record);
   Task<Status> remove_folder(std::string id);
 
-  Task<Status> end(SandboxPtr sandbox, std::string reason);
+  Task<Result<SandboxPtr>> kill(std::string id, std::string reason);
+  Task<Status> kill_now(SandboxPtr sandbox, std::string reason);
+  Task<Status> tidy(SandboxPtr sandbox);
+  Task<Status> tidy_now(SandboxPtr sandbox);
+  Task<void> tidy_in_background(SandboxPtr sandbox);
   Task<void> last_look(SandboxPtr sandbox, isolation::Driver& driver);
   Task<void> end_in_background(std::string id, std::string reason);
   Task<void> forget(std::string id);
   void watch_exit(SandboxPtr sandbox);
   Task<void> on_exit(SandboxPtr sandbox, std::shared_ptr<asio::posix::stream_descriptor> process);
   Task<void> sample(SandboxPtr sandbox);
+  bool note(Sandbox& sandbox, const isolation::Usage& usage);
   void change(Sandbox& sandbox, Change change);
 
   Task<void> adopt_one(Record record);
@@ -129,6 +151,9 @@ class Node {
   UidRanges ranges_;
   std::map<std::string, SandboxPtr> sandboxes_;
   Events events_;
+  int tidying_ = 0;  // under way or about to begin
+  Notifier tidied_;
+  std::int64_t disk_warned_ms_ = 0;
 };
 
 }  // namespace atl::node

@@ -1,6 +1,9 @@
 #include "node/node.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <future>
 
 #include "node/testing/rig.h"
 
@@ -107,7 +110,7 @@ TEST_F(NodeTest, EndedSandboxesAreRememberedForAWhileWithoutTheirTokens) {
   ASSERT_TRUE(life.begin().ok());
   ASSERT_TRUE(life.run(life.node.create(NodeLife::spec("a"))).ok());
   ASSERT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
-  ASSERT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
+  ASSERT_TRUE(life.run(life.node.destroy_wholly("a", "killed")).ok());
   EXPECT_EQ(life.node.find("a")->end_reason, "killed");
   EXPECT_TRUE(life.run(life.node.logs("a", 0)).ok());
   const auto journal = read_file(place.config.paths.sandbox_dir("a") + "/journal.json", 1 << 20);
@@ -123,11 +126,15 @@ TEST_F(NodeTest, ARemovalThatFailedIsRepeatedAndItsIdsStayInUse) {
   ASSERT_TRUE(life.begin().ok());
   const auto made = life.run(life.node.create(NodeLife::spec("a")));
   host.refuse_destroy = true;
-  const auto refused = life.run(life.node.destroy("a", "killed"));
-  ASSERT_FALSE(refused.ok());
+  ASSERT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
+  EXPECT_FALSE(host.running.contains("a"));
+  ASSERT_TRUE(life.until([&] { return host.destroys == 1; }));
+  life.settle();
   EXPECT_EQ(life.node.find("a")->state, State::ending);
+  EXPECT_TRUE(life.run(life.node.destroy("a", "again")).ok()) << "it is dead";
   const auto other = life.run(life.node.create(NodeLife::spec("b")));
   EXPECT_NE(other->uid_base, made->uid_base);
+  EXPECT_EQ(host.destroys, 1);
   host.refuse_destroy = false;
   clock.advance(6s);
   life.node.tick();
@@ -140,7 +147,7 @@ TEST_F(NodeTest, EventsBeginWithWhatChangesLater) {
   ASSERT_TRUE(life.begin().ok());
   const auto reader = life.node.subscribe();
   ASSERT_TRUE(life.run(life.node.create(NodeLife::spec("a"))).ok());
-  ASSERT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
+  ASSERT_TRUE(life.run(life.node.destroy_wholly("a", "killed")).ok());
   std::vector<State> seen;
   for (const Record& r : reader->queue) seen.push_back(r.state);
   EXPECT_EQ(seen, (std::vector<State>{State::running, State::ending, State::ended}));
@@ -156,16 +163,138 @@ TEST_F(NodeTest, UsageHasAPercentageOfOneCpu) {
       co_return true;
     }(life.node));
   };
+  ASSERT_TRUE(life.until([&] { return life.node.usage("a")->samples().size() == 1; })) << "right after the start";
   host.usage.cpu_usec = 1'000'000;
+  clock.advance(5s);
   sample();
   clock.advance(5s);
   host.usage.cpu_usec += 7'500'000;
   host.usage.oom_kills = 3;
   sample();
   const auto& samples = life.node.usage("a")->samples();
-  ASSERT_EQ(samples.size(), 2u);
-  EXPECT_DOUBLE_EQ(samples[1].cpu_used_pct, 150.0);
+  ASSERT_EQ(samples.size(), 3u);
+  EXPECT_DOUBLE_EQ(samples[2].cpu_used_pct, 150.0);
   EXPECT_EQ(life.node.find("a")->oom_kills, 3);
+}
+
+TEST_F(NodeTest, AKillThatIsRefusedIsAnErrorAndTriedAgain) {
+  NodeLife life(place, host, clock);
+  ASSERT_TRUE(life.begin().ok());
+  ASSERT_TRUE(life.run(life.node.create(NodeLife::spec("a"))).ok());
+  host.refuse_kill = true;
+  const auto refused = life.run(life.node.destroy("a", "killed"));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message, "a process outlives SIGKILL");
+  EXPECT_EQ(life.node.find("a")->state, State::ending);
+  EXPECT_EQ(host.destroys, 0);
+  host.refuse_kill = false;
+  clock.advance(6s);
+  life.node.tick();
+  ASSERT_TRUE(life.until([&] { return life.node.find("a")->state == State::ended; }));
+  EXPECT_EQ(life.node.find("a")->end_reason, "killed");
+  EXPECT_TRUE(host.traces.empty());
+}
+
+TEST_F(NodeTest, AKillThatGotNoTurnIsTriedAgain) {
+  NodeLife life(place, host, clock);
+  ASSERT_TRUE(life.begin().ok());
+  ASSERT_TRUE(life.run(life.node.create(NodeLife::spec("a"))).ok());
+  life.settle();
+  // Both of the pool's threads are busy, so that a first change has the turn and as many wait as may.
+  std::promise<void> go_on;
+  const std::shared_future<void> gate = go_on.get_future().share();
+  for (int i = 0; i < 2; ++i) asio::post(life.pool, [gate] { gate.wait(); });
+  int changed = 0;
+  for (std::size_t i = 0; i <= AsyncLock::kWaitersMax; ++i)
+    spawn(life.io.get_executor(), "change", [](Node& node, std::int64_t end_ms, int& changed) -> Task<void> {
+      if ((co_await node.set_end("a", end_ms, false)).ok()) ++changed;
+    }(life.node, now() + 60'000, changed));
+  life.settle();
+  const auto refused = life.run(life.node.destroy("a", "killed"));
+  go_on.set_value();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Errc::exhausted);
+  ASSERT_TRUE(life.until([&] { return changed == static_cast<int>(AsyncLock::kWaitersMax) + 1; }));
+  EXPECT_EQ(life.node.find("a")->state, State::running);
+  clock.advance(6s);
+  life.node.tick();
+  ASSERT_TRUE(life.until([&] { return life.node.find("a")->state == State::ended; }));
+  EXPECT_EQ(life.node.find("a")->end_reason, "killed");
+}
+
+TEST_F(NodeTest, AJournalThatCannotBeWrittenKeepsNothingAlive) {
+  NodeLife life(place, host, clock);
+  ASSERT_TRUE(life.begin().ok());
+  ASSERT_TRUE(life.run(life.node.create(NodeLife::spec("a"))).ok());
+  // Nothing is renamed over a folder, whoever asks.
+  const std::string journal = place.config.paths.sandbox_dir("a") + "/journal.json";
+  ASSERT_EQ(::unlink(journal.c_str()), 0);
+  ASSERT_TRUE(make_dirs(journal, 0700).ok());
+  ASSERT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
+  EXPECT_FALSE(host.running.contains("a"));
+  ASSERT_TRUE(life.until([&] { return host.traces.empty(); }));
+  life.settle();
+  EXPECT_EQ(life.node.find("a")->state, State::ending) << "its journal does not say yet that it ended";
+  ASSERT_EQ(::rmdir(journal.c_str()), 0);
+  clock.advance(6s);
+  life.node.tick();
+  ASSERT_TRUE(life.until([&] { return life.node.find("a")->state == State::ended; }));
+  EXPECT_EQ(load_record(place.config.paths, "a")->state, State::ended);
+}
+
+TEST_F(NodeTest, DestroyAnswersBeforeTheTidyingAndTheIdsWaitForIt) {
+  place.config.uid_ranges = Node::kProbeRanges + 1;
+  NodeLife life(place, host, clock);
+  ASSERT_TRUE(life.begin().ok());
+  ASSERT_TRUE(life.run(life.node.create(NodeLife::spec("a"))).ok());
+  host.refuse_destroy = true;
+  ASSERT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
+  EXPECT_EQ(life.node.find("a")->state, State::ending);
+  EXPECT_EQ(life.run(life.node.create(NodeLife::spec("b"))).error().code, Errc::exhausted);
+  host.refuse_destroy = false;
+  ASSERT_TRUE(life.run(life.node.destroy_wholly("a", "killed")).ok());
+  EXPECT_EQ(life.node.find("a")->state, State::ended);
+  EXPECT_TRUE(life.run(life.node.create(NodeLife::spec("b"))).ok());
+}
+
+TEST_F(NodeTest, TheEndOfAllIsWhole) {
+  NodeLife life(place, host, clock);
+  ASSERT_TRUE(life.begin().ok());
+  for (const char* id : {"a", "b", "c"}) ASSERT_TRUE(life.run(life.node.create(NodeLife::spec(id))).ok());
+  ASSERT_TRUE(life.run(life.node.destroy("b", "killed")).ok());
+  life.run([](Node& node) -> Task<bool> {
+    co_await node.destroy_all("killed");
+    co_return true;
+  }(life.node));
+  EXPECT_TRUE(host.traces.empty());
+  for (const Record& r : life.node.list()) EXPECT_EQ(r.state, State::ended) << r.id;
+}
+
+TEST_F(NodeTest, DisksPromisedAreBoundedAndThoseBeingTidiedUpCount) {
+  NodeLife life(place, host, clock);
+  ASSERT_TRUE(life.begin().ok());
+  host.disk = {100ll << 30, 10ll << 30};
+  auto spec = NodeLife::spec("a");
+  spec.limits.disk_bytes = 319ll << 30;
+  ASSERT_TRUE(life.run(life.node.create(spec)).ok());
+  spec.id = "b";
+  spec.limits.disk_bytes = 2ll << 30;
+  const auto refused = life.run(life.node.create(spec));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Errc::exhausted);
+  for (const char* part : {"2048 MiB", "326656 MiB", "32 times", "10240 MiB"})
+    EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
+  host.refuse_destroy = true;
+  ASSERT_TRUE(life.run(life.node.destroy("a", "killed")).ok());
+  EXPECT_FALSE(life.run(life.node.create(spec)).ok()) << "its disk is still there";
+  host.refuse_destroy = false;
+  ASSERT_TRUE(life.run(life.node.destroy_wholly("a", "killed")).ok());
+  EXPECT_TRUE(life.run(life.node.create(spec)).ok());
+  host.disk.free_bytes = (5ll << 30) - 1;
+  spec.id = "c";
+  const auto low = life.run(life.node.create(spec));
+  ASSERT_FALSE(low.ok());
+  EXPECT_NE(low.error().message.find("below 5120 MiB"), std::string::npos) << low.error().message;
 }
 
 TEST_F(NodeTest, ABootLogIsCut) {

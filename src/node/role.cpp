@@ -20,6 +20,7 @@ namespace {
 constexpr std::size_t kPoolThreads = 8;
 constexpr Millis kTick{100};
 constexpr Millis kGrace{3000};
+constexpr Millis kTidyWait{5000};
 constexpr std::chrono::seconds kLockWait{20};
 
 rpc::Http1Limits service_limits() {
@@ -116,6 +117,8 @@ Task<void> stop_on_signal(Role& role) {
   if (signal == SIGUSR1) co_await role.node.destroy_all("killed");
   role.node.close_subscribers();
   co_await role.server.stop(kGrace);
+  // What is killed is not left untidy for a next start that may never come.
+  co_await role.node.wait_tidied(kTidyWait);
   role.hub.stop();
   role.io.stop();
 }

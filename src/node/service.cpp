@@ -124,7 +124,7 @@ Task<Result<std::string>> NodeService::unary(std::string method, std::string bod
   if (method == "Logs") co_return co_await logs(std::move(body));
   if (method == "Tiers") co_return co_await tiers();
   if (method == "List") co_return list();
-  if (method == "Usage") co_return usage(body);
+  if (method == "Usage") co_return co_await usage(std::move(body));
   co_return make_error(Errc::not_found, "the node has no rpc \"" + method + "\"");
 }
 
@@ -178,10 +178,11 @@ Result<std::string> NodeService::list() const {
   return out.SerializeAsString();
 }
 
-Result<std::string> NodeService::usage(const std::string& body) const {
-  TRY(auto message, parse<v1::UsageRequest>(body));
+Task<Result<std::string>> NodeService::usage(std::string body) {
+  CO_TRY(auto message, parse<v1::UsageRequest>(body));
   v1::UsageReply out;
   for (const std::string& id : message.ids()) {
+    co_await node_.first_sample(id);
     const UsageRing* ring = node_.usage(id);
     const Record* record = node_.find(id);
     if (!ring || !record) continue;
@@ -195,7 +196,7 @@ Result<std::string> NodeService::usage(const std::string& body) const {
       *one->add_samples() = to_proto(samples[i], *record);
     }
   }
-  return out.SerializeAsString();
+  co_return out.SerializeAsString();
 }
 
 Task<void> NodeService::events(rpc::Exchange& exchange) {

@@ -20,7 +20,7 @@ class NodeService {
   Task<Result<std::string>> logs(std::string body);
   Task<Result<std::string>> tiers();
   Result<std::string> list() const;
-  Result<std::string> usage(const std::string& body) const;
+  Task<Result<std::string>> usage(std::string body);
   Task<void> events(rpc::Exchange& exchange);
 
   Node& node_;

@@ -32,7 +32,7 @@ class UsageRing {
     if (samples_.size() > kSamplesMax) samples_.pop_front();
   }
   const std::deque<UsageSample>& samples() const { return samples_; }
-  std::int64_t oom_kills() const { return samples_.empty() ? 0 : samples_.back().usage.oom_kills; }
+  std::int64_t disk_used_bytes() const { return samples_.empty() ? 0 : samples_.back().usage.disk_used_bytes; }
 
  private:
   std::deque<UsageSample> samples_;

@@ -77,11 +77,11 @@ Task<void> Node::on_exit(SandboxPtr sandbox, std::shared_ptr<asio::posix::stream
   const auto [error] = co_await process->async_wait(asio::posix::stream_descriptor::wait_read,
                                                     asio::as_tuple(asio::use_awaitable));
   if (error || sandbox->record.state != State::running || sandbox->end_asked) co_return;
-  std::string reason = "exited";
   if (isolation::Driver* driver = p_.tiers.driver(sandbox->record.tier)) {
     const auto usage = co_await driver->usage(sandbox->record.id);
-    if (usage.ok() && usage->oom_kills > sandbox->usage.oom_kills()) reason = "oom";
+    if (usage.ok()) note(*sandbox, *usage);
   }
+  const std::string reason(sandbox->hits.why_ended(now_ms()));
   log_warn("process 1 of a sandbox ended", {{"sandbox", sandbox->record.id}, {"reason", reason}});
   co_await end_in_background(sandbox->record.id, reason);
 }
@@ -92,13 +92,25 @@ Task<void> Node::sample_all() {
     if (s->record.state == State::running) running.push_back(s);
   for (const SandboxPtr& s : running)
     if (s->record.state == State::running) co_await sample(s);
+  const std::string folder = p_.config.paths.node_dir();
+  if (const auto space = p_.disk_space_of(folder); space.ok()) {
+    const DiskNeed none;
+    if (const Status enough = check_disk(*space, none, folder); !enough.ok()) warn_of_disk(enough.error().message);
+  }
 }
 
-namespace {
+Task<void> Node::first_sample(std::string id) {
+  const auto it = sandboxes_.find(id);
+  if (it == sandboxes_.end()) co_return;
+  const SandboxPtr sandbox = it->second;
+  if (sandbox->record.state == State::running && sandbox->usage.samples().empty()) co_await sample(sandbox);
+}
 
 // Takes over which limits were hit; true when there is news.
-bool note_limits(Record& record, const isolation::Usage& usage) {
-  const bool full = usage.disk_total_bytes > 0 && usage.disk_used_bytes >= usage.disk_total_bytes / 100 * 99;
+bool Node::note(Sandbox& sandbox, const isolation::Usage& usage) {
+  Record& record = sandbox.record;
+  sandbox.hits.add(now_ms(), usage);
+  const bool full = LimitHits::disk_full(usage);
   const bool news = usage.oom_kills != record.oom_kills || usage.pids_refused > record.pids_refused ||
                     (full && !record.disk_full_seen);
   record.oom_kills = usage.oom_kills;
@@ -107,8 +119,6 @@ bool note_limits(Record& record, const isolation::Usage& usage) {
   return news;
 }
 
-}  // namespace
-
 Task<void> Node::sample(SandboxPtr sandbox) {
   isolation::Driver* driver = p_.tiers.driver(sandbox->record.tier);
   if (!driver) co_return;
@@ -116,7 +126,7 @@ Task<void> Node::sample(SandboxPtr sandbox) {
   const auto usage = co_await driver->usage(id);
   if (usage.ok() && sandbox->record.state == State::running) {
     sandbox->usage.add(now_ms(), *usage);
-    if (note_limits(sandbox->record, *usage)) events_.publish(sandbox->record);
+    if (note(*sandbox, *usage)) events_.publish(sandbox->record);
   }
   const std::string path = log_path(id);
   auto work = [path] { return cut_log(path, kBootLogBytesMax); };

@@ -15,8 +15,9 @@ struct Host {
   std::set<std::string> traces;              // anything of an id left on the host
   std::set<std::uint32_t> uid_bases;
   isolation::Usage usage;
-  int starts = 0, destroys = 0;
-  bool refuse_start = false, refuse_destroy = false;
+  DiskSpace disk{1ll << 40, 1ll << 39};
+  int starts = 0, kills = 0, destroys = 0;
+  bool refuse_start = false, refuse_kill = false, refuse_destroy = false;
   std::function<void(std::string_view)> step = [](std::string_view) {};  // may throw: a crash
 };
 
@@ -43,7 +44,9 @@ class HostDriver final : public isolation::Driver {
     co_return started;
   }
   Task<Status> kill(std::string id) override {
-    if (host_.refuse_destroy) co_return make_error(Errc::internal, "device is busy");
+    ++host_.kills;
+    if (host_.refuse_kill) co_return make_error(Errc::internal, "a process outlives SIGKILL");
+    host_.step("driver: half killed");
     host_.running.erase(id);
     co_return ok();
   }
@@ -74,12 +77,16 @@ class HostDriver final : public isolation::Driver {
   isolation::Probe probe_;
 };
 
-inline isolation::Probe works() {
-  return {true, "", "memory", "1"};
+inline isolation::Probe probed(bool works, std::string reason) {
+  isolation::Probe out;
+  out.works = works;
+  out.reason = std::move(reason);
+  out.runtime = "memory";
+  out.version = "1";
+  return out;
 }
-inline isolation::Probe broken() {
-  return {false, "no runsc here", "memory", "1"};
-}
+inline isolation::Probe works() { return probed(true, ""); }
+inline isolation::Probe broken() { return probed(false, "no runsc here"); }
 
 // A folder with one template, removed at the end.
 class Place {
@@ -109,7 +116,8 @@ class NodeLife {
       : place_(place),
         hub(io.get_executor(), clock, ::geteuid()),
         tiers(drivers(host)),
-        node(NodeParts{place.config, io.get_executor(), pool, clock, tiers, hub, std::move(failpoint)}) {}
+        node(NodeParts{place.config, io.get_executor(), pool, clock, tiers, hub, std::move(failpoint),
+                       [&host](const std::string&) -> Result<DiskSpace> { return host.disk; }}) {}
   ~NodeLife() {
     hub.stop();
     if (edge) edge->close();
