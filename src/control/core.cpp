@@ -31,6 +31,7 @@ Task<Status> Core::load() {
   CO_TRY(auto rows, co_await on_store(std::move(read_rows)));
   for (store::Sandbox& row : rows) {
     auto entry = std::make_shared<Entry>();
+    entry->told.begin(row);
     entry->row = std::move(row);
     index.add(std::move(entry));
   }
@@ -78,16 +79,14 @@ Task<Status> close_sandbox(Core& core, EntryPtr entry, std::string reason, const
   if (seen && !seen->end_reason().empty()) row.end_reason = seen->end_reason();
   if (row.end_reason.empty()) row.end_reason = std::move(reason);
   if (row.ended_ms == 0) row.ended_ms = core.now_ms();
+  std::vector<store::LogEntry> lines;
+  if (seen) lines = entry->told.news(row, seen->limits(), row.ended_ms);
+  lines.push_back(end_line(row));
   // In memory first: whoever looks next must not find it. Should the write be lost, the next start
   // finds a row without a sandbox and comes to the same end.
   core.index.update(entry, row);
   log_info("sandbox ended", {{"sandbox", row.id}, {"project", row.project_id}, {"reason", row.end_reason}});
-  auto write = [row](store::Store& s) {
-    const std::string level = row.end_reason == "oom" || row.end_reason == "lost" ? "warn" : "info";
-    std::vector<store::LogEntry> entries;
-    entries.push_back({row.id, row.ended_ms, level, "sandbox ended: " + row.end_reason});
-    return s.save(row, entries);
-  };
+  auto write = [row, lines = std::move(lines)](store::Store& s) { return s.save(row, lines); };
   co_return co_await core.on_store(std::move(write));
 }
 

@@ -83,8 +83,9 @@ Task<void> Follower::on_event(pb::Sandbox seen) {
     merge(row, seen);
     if (seen.state() == "ending") row.state = store::State::ending;
     if (row == entry->row) co_return;
+    auto lines = entry->told.news(row, seen.limits(), core_.now_ms());
     core_.index.update(entry, row);
-    auto write = [row = std::move(row)](store::Store& s) { return s.save(row, {}); };
+    auto write = [row = std::move(row), lines = std::move(lines)](store::Store& s) { return s.save(row, lines); };
     const auto written = co_await core_.on_store(std::move(write));
     if (!written.ok()) log_error("news of a sandbox", {{"sandbox", seen.id()}, {"error", written.error().message}});
   }

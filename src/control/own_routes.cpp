@@ -65,6 +65,14 @@ Task<Answer> status(Call& call) {
   co_return json_answer(200, out);
 }
 
+Task<Answer> own_templates(Call& call) {
+  json::array all;
+  for (const Template& one : call.core.templates.all()) all.emplace_back(own_template_shape(one));
+  json::object out;
+  out["templates"] = std::move(all);
+  co_return json_answer(200, out);
+}
+
 Task<Answer> get_receipt(Call& call) {
   const Found found = known_sandbox(call);
   if (!found.entry) co_return found.missing;

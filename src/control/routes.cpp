@@ -64,6 +64,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/atoll/v1/tiers", kKey, tiers},
     {"GET", "/atoll/v1/status", kKey, status},
     {"GET", "/atoll/v1/sandboxes/{}", kKey, get_receipt},
+    {"GET", "/atoll/v1/templates", kKey, own_templates},
 };
 
 std::optional<std::vector<std::string>> match(std::string_view pattern, const std::vector<std::string>& segments) {

@@ -79,5 +79,6 @@ Task<Answer> health(Call& call);  // own_routes.cpp
 Task<Answer> tiers(Call& call);
 Task<Answer> status(Call& call);
 Task<Answer> get_receipt(Call& call);
+Task<Answer> own_templates(Call& call);
 
 }  // namespace atl::control

@@ -41,7 +41,7 @@ void fill(SandboxIndex::Page& page, Iterator from, Iterator to, const ListQuery&
 
 void SandboxIndex::count(const Entry& entry, int sign) {
   const store::Sandbox& row = entry.row;
-  if (row.state == store::State::ended) return;
+  if (row.state == store::State::ending || row.state == store::State::ended) return;
   Use& use = projects_[row.project_id].use;
   use.sandboxes += sign;
   use.vcpus += sign * row.vcpus;

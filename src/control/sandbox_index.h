@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "control/limits_told.h"
 #include "control/list_query.h"
 #include "proto/node.pb.h"
 #include "store/records.h"
@@ -22,6 +23,7 @@ struct Entry {
   // When it became known as running, counted by SandboxIndex::tick(): a backlog of events that began
   // earlier does not have it.
   std::uint64_t running_since = 0;
+  LimitsTold told;
 };
 using EntryPtr = std::shared_ptr<Entry>;
 
@@ -42,7 +44,7 @@ class SandboxIndex {
   std::vector<EntryPtr> all() const;
   std::size_t size() const { return by_id_.size(); }
 
-  // What a project holds now: everything that has not ended.
+  // What a project holds now: everything that lives. What is `ending` is the node's to tidy up.
   Use use(const std::string& project_id) const;
   std::int64_t running(const std::string& project_id) const;
   // The end of the project's running sandbox that ends first; 0 = none has one. Linear.

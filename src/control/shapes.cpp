@@ -151,6 +151,22 @@ json::object template_shape(const Core& core, const Template& one) {
   out["buildCount"] = 1;
   out["buildStatus"] = "ready";
   out["createdBy"] = nullptr;
+  json::object atoll;
+  atoll["tier"] = one.tier.empty() ? "auto" : one.tier;
+  out["atoll"] = std::move(atoll);
+  return out;
+}
+
+json::object own_template_shape(const Template& one) {
+  json::object out;
+  out["name"] = one.name;
+  out["templateID"] = one.id;
+  out["buildID"] = one.build_id;
+  out["tier"] = one.tier.empty() ? "auto" : one.tier;
+  out["cpuCount"] = one.vcpus;
+  out["memoryMB"] = one.memory_mb;
+  out["diskSizeMB"] = one.disk_mb;
+  out["createdAt"] = time_or_null(one.created_ms);
   return out;
 }
 

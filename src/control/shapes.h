@@ -15,6 +15,7 @@ json::object atoll_shape(const store::Sandbox& row, bool with_receipt);
 
 json::object metric_shape(const pb::Sample& sample);
 json::object template_shape(const Core& core, const Template& one);
+json::object own_template_shape(const Template& one);  // Atoll's own listing
 json::object template_with_builds_shape(const Core& core, const Template& one);
 json::object key_shape(const store::ApiKey& key);
 
