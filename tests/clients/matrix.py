@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Runs the client scenarios with many published versions of the E2B clients, on each tier, and writes the
+result as a table into the README (between the marks `client matrix`).
+
+    sudo tests/clients/matrix.py                 all of it; clients are installed once into the cache
+    sudo tests/clients/matrix.py --only python   what has this in its name
+    sudo tests/clients/matrix.py --no-readme
+
+It starts an Atoll of its own from a build and leaves nothing behind. `./check` runs a small part of it.
+"""
+import argparse
+import datetime
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+sys.path.insert(0, str(TOP / "tests" / "e2e"))
+from harness import Instance  # noqa: E402
+
+PYTHON = ["2.19.0", "2.25.1", "2.30.0", "2.37.1", "2.45.1", "2.51.0", "2.58.0", "2.63.0"]
+JS = ["2.19.0", "2.24.0", "2.30.1", "2.37.0", "2.45.0", "2.51.0"]
+CLI = ["2.19.0"]
+INTERPRETER_PYTHON = ["2.8.1", "2.11.5"]
+INTERPRETER_JS = ["2.8.0"]
+SECONDS_MAX = 300
+BEGIN, END = "<!-- client matrix: written by tests/clients/matrix.py -->", "<!-- end of client matrix -->"
+
+
+class Client:
+    def __init__(self, kind, version, label, argv, tiers=True):
+        self.kind, self.version, self.label, self.argv, self.tiers = kind, version, label, argv, tiers
+
+    @property
+    def name(self):
+        return f"{self.kind}-{self.version}"
+
+
+def clients(cache):
+    folder, node = cache / "clients", [TOP / "tools" / "with-node", cache / "node"]
+    out = []
+    for v in PYTHON:
+        out.append(Client("python", v, "Python `e2b`, sync and async",
+                          lambda tier, v=v: [folder / f"python-{v}" / "bin" / "python", HERE / "scenario.py", tier]))
+    for v in JS:
+        out.append(Client("js", v, "npm `e2b`", lambda tier, v=v: [*node, "node", HERE / "scenario.mjs", folder / f"js-{v}", tier]))
+    for v in INTERPRETER_PYTHON:
+        out.append(Client("interpreter-python", v, "Python `e2b-code-interpreter`",
+                          lambda tier, v=v: [folder / f"interpreter-python-{v}" / "bin" / "python", HERE / "interpreter.py", tier]))
+    for v in INTERPRETER_JS:
+        out.append(Client("interpreter-js", v, "npm `@e2b/code-interpreter`",
+                          lambda tier, v=v: [*node, "node", HERE / "interpreter.mjs", folder / f"interpreter-js-{v}", tier]))
+    for v in CLI:
+        out.append(Client("cli", v, "npm `@e2b/cli`", lambda tier: [*node, sys.executable, HERE / "cli.py", folder / "cli"], tiers=False))
+    return out
+
+
+def run(argv, env, log):
+    """(passed, failed names, skipped) of a scenario that prints a line a step."""
+    with open(log, "wb") as out:
+        try:
+            code = subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                  env=env, timeout=SECONDS_MAX).returncode
+        except subprocess.TimeoutExpired:
+            code = None
+    lines = Path(log).read_text(errors="replace").splitlines()
+    passed = sum(line.startswith("ok ") for line in lines)
+    failed = [line[7:] for line in lines if line.startswith("not ok ")]
+    skipped = sum(line.startswith("skip ") for line in lines)
+    if code != 0 and not failed:
+        failed.append(f"{'time limit' if code is None else f'exit {code}'}: {' | '.join(lines[-3:])[:300]}")
+    if code == 0 and not passed and not failed:
+        failed.append("no step ran")
+    return passed, failed, skipped
+
+
+def cell(result):
+    if result is None:
+        return ""
+    passed, failed, skipped = result
+    text = f"{passed} passed" if not failed else f"**{len(failed)} failed**, {passed} passed"
+    return text + (f", {skipped} skipped" if skipped else "")
+
+
+def table(rows, tiers):
+    head = ["client", "version", *tiers]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for client, results in rows:
+        cells = [cell(results.get(tier)) for tier in tiers] if client.tiers else [cell(results.get("any"))] + [""] * (len(tiers) - 1)
+        lines.append(f"| {client.label} | {client.version} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_readme(text):
+    readme = TOP / "README.md"
+    page = readme.read_text()
+    if BEGIN not in page or END not in page:
+        raise SystemExit(f"README.md lacks the marks {BEGIN} and {END}")
+    head, rest = page.split(BEGIN, 1)
+    readme.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path(os.environ.get("ATOLL_CACHE", "/var/cache/atoll")))
+    parser.add_argument("--build", type=Path, default=TOP / "build")
+    parser.add_argument("--only", default="", help="runs what has this in its name, as in python-2.63.0")
+    parser.add_argument("--tiers", default="container,gvisor")
+    parser.add_argument("--no-readme", action="store_true")
+    options = parser.parse_args()
+    tiers = options.tiers.split(",")
+    wanted = [c for c in clients(options.cache) if options.only in c.name]
+    subprocess.run([TOP / "tools" / "clients", options.cache / "clients", *(c.name for c in wanted)], check=True)
+    logs = Path(tempfile.mkdtemp(prefix="atoll-matrix-"))
+    rows, bad = [], False
+    with Instance(options.cache, options.build) as instance:
+        env = dict(os.environ, **instance.client_env())
+        for client in wanted:
+            results = {}
+            for tier in tiers if client.tiers else ["any"]:
+                results[tier] = run(client.argv(tier), env, logs / f"{client.name}-{tier}.log")
+                bad = bad or bool(results[tier][1])
+                print(f"{client.name:28} {tier:10} {cell(results[tier])}", flush=True)
+                for failure in results[tier][1]:
+                    print(f"    {failure}", flush=True)
+            rows.append((client, results))
+    if not options.no_readme and not options.only:
+        day = datetime.date.today().isoformat()
+        write_readme(f"Run of {day}, plain HTTP on one port.\n\n{table(rows, tiers)}")
+    print(f"logs: {logs}")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
