@@ -85,10 +85,18 @@ void Reaper::forget(pid_t pid) {
 }
 
 bool Reaper::signal(pid_t pid, int signal_number) {
+  return send(pid, pid, signal_number);
+}
+
+bool Reaper::signal_group(pid_t pid, int signal_number) {
+  return send(pid, -pid, signal_number);
+}
+
+bool Reaper::send(pid_t child, pid_t to, int signal_number) {
   const std::lock_guard lock(mutex_);
-  const auto found = children_.find(pid);
+  const auto found = children_.find(child);
   if (found == children_.end() || found->second.status) return false;
-  return ::kill(pid, signal_number) == 0;
+  return ::kill(to, signal_number) == 0;
 }
 
 }  // namespace atl::agent

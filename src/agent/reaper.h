@@ -30,6 +30,8 @@ class Reaper {
   void forget(pid_t pid);
   // Signals a known child; false when it has been collected or is not known. Any thread.
   bool signal(pid_t pid, int signal_number);
+  // The same for the group that the child leads.
+  bool signal_group(pid_t pid, int signal_number);
 
  private:
   struct Child {
@@ -38,6 +40,7 @@ class Reaper {
   };
   void listen();
   void reap_slice();
+  bool send(pid_t child, pid_t to, int signal_number);
   // One child collected: its callback where there is one. False: none is left to collect.
   bool reap_one();
 

@@ -256,4 +256,10 @@ Status Process::signal(int number) {
   return ok();
 }
 
+Status Process::interrupt() {
+  if (exit_ || !reaper_.signal_group(pid_, SIGINT))
+    return make_error(Errc::not_found, "process with pid " + std::to_string(pid_) + " has ended");
+  return ok();
+}
+
 }  // namespace atl::agent

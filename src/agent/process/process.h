@@ -63,6 +63,9 @@ class Process : public std::enable_shared_from_this<Process> {
   Status close_input();
   Status resize(TerminalSize size);
   Status signal(int number);
+  // SIGINT to the process and its group, as Ctrl-C at a terminal: a shell alone would wait for its
+  // child first.
+  Status interrupt();
   // SIGKILL to the process, its group and every process of its session.
   void kill_session();
 

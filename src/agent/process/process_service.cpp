@@ -213,8 +213,11 @@ Task<void> ProcessService::send_signal(rpc::Exchange& exchange, Codec codec) {
     outcome = (*found)->signal(SIGKILL);
   else if (request.signal() == ::process::SIGNAL_SIGTERM)
     outcome = (*found)->signal(SIGTERM);
+  else if (static_cast<int>(request.signal()) == SIGINT)  // no name in E2B's enum; `atoll` sends the number
+    outcome = (*found)->interrupt();
   else
-    outcome = make_error(Errc::unsupported, "invalid signal: SIGNAL_SIGTERM and SIGNAL_SIGKILL can be sent");
+    outcome = make_error(Errc::unsupported,
+                         "invalid signal: SIGNAL_SIGTERM, SIGNAL_SIGKILL and 2 (SIGINT) can be sent");
   co_await reply_status<::process::SendSignalResponse>(exchange, codec, std::move(outcome));
 }
 

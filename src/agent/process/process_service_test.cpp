@@ -234,6 +234,18 @@ TEST_P(ProcessService, SignalsHitTheProcessAndEndAsTheClientsExpect) {
   EXPECT_EQ(trap.end->exit_code(), 0);
 }
 
+// The shell waits for its child: both must get it, as from a terminal. The child speaks, because a
+// shell's child that has not come to its exec yet has the shell's own handler, and lives on.
+TEST_P(ProcessService, AnInterruptReachesTheWholeGroup) {
+  Events job = edge.shell("trap 'echo got; exit 5' INT; sh -c 'echo ready; exec sleep 60'");
+  ASSERT_TRUE(job.read_until("ready"));
+  EXPECT_EQ(signal(job.pid, static_cast<::process::Signal>(SIGINT)).status, 200);
+  job.drain();
+  EXPECT_EQ(job.out, "ready\ngot\n");
+  EXPECT_EQ(job.end->exit_code(), 5);
+  EXPECT_EQ(signal(job.pid, static_cast<::process::Signal>(SIGINT)).code, "not_found");
+}
+
 TEST_P(ProcessService, ListsWhatRunsWithItsTag) {
   auto request = program("sleep", {"60"});
   request.set_tag("my tag");
