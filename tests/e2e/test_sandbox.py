@@ -184,6 +184,49 @@ for_each_tier(globals(), SandboxBase)
 del SandboxBase
 
 
+class LimitsBase(TierTest):
+    """What a limit did is told to whoever asks. Under gVisor it ends the sandbox, on the container tier a process."""
+
+    def hit(self, command):
+        """(receipt, log) of a sandbox of its own after the command."""
+        sandbox = Sandbox.create("base", timeout=120, metadata={"atoll.tier": self.tier})
+        self.addCleanup(sandbox.kill)
+        try:
+            sandbox.commands.run(command, timeout=60)
+        except Exception:
+            pass  # the command, or the whole sandbox with it, fails: that is the point
+        receipt = lambda: rest("GET", f"/atoll/v1/sandboxes/{sandbox.sandbox_id}")[1]
+        told = lambda r: (r["oomKills"] or r["pidsRefused"]) and (self.tier == "container" or r["state"] == "ended")
+        deadline = time.monotonic() + 20
+        while not told(receipt()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        log = [line["message"] for line in rest("GET", f"/v2/sandboxes/{sandbox.sandbox_id}/logs")[1]["logs"]]
+        return receipt(), log
+
+    def check_end(self, receipt, log, reason):
+        if self.tier == "gvisor":
+            self.assertEqual((receipt["state"], receipt["endReason"]), ("ended", reason))
+            self.assertTrue(log[-1].startswith(f"sandbox ended: {reason} ("), log)
+        else:
+            self.assertEqual((receipt["state"], receipt["endReason"]), ("running", None))
+
+    def test_memory(self):
+        receipt, log = self.hit("tail /dev/zero")
+        self.assertGreater(receipt["oomKills"], 0)
+        self.assertIn("(limit 1024 MB)", " ".join(line for line in log if line.startswith("out of memory: ")))
+        self.check_end(receipt, log, "oom")
+
+    def test_processes(self):
+        receipt, log = self.hit("for i in $(seq 3000); do sleep 30 & done")
+        self.assertGreater(receipt["pidsRefused"], 0)
+        self.assertIn("(limit 1024 processes", " ".join(line for line in log if line.startswith("process limit reached: ")))
+        self.check_end(receipt, log, "pids")
+
+
+for_each_tier(globals(), LimitsBase)
+del LimitsBase
+
+
 class Ended(unittest.TestCase):
     def test_a_killed_sandbox_is_gone_everywhere(self):
         from e2b.exceptions import TimeoutException
