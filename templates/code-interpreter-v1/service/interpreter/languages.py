@@ -5,7 +5,8 @@ KERNELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 COMMANDS = {
     "python": ["/usr/bin/python3", os.path.join(KERNELS, "python_kernel.py")],
-    "javascript": ["/usr/bin/node", os.path.join(KERNELS, "javascript.mjs")],
+    # Without the flag Node 18 lets a script import nothing.
+    "javascript": ["/usr/bin/node", "--experimental-vm-modules", os.path.join(KERNELS, "javascript.mjs")],
     "bash": ["/bin/bash", os.path.join(KERNELS, "kernel.bash")],
 }
 ALIASES = {"python3": "python", "py": "python", "js": "javascript", "node": "javascript", "sh": "bash", "shell": "bash"}
