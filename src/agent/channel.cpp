@@ -6,6 +6,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
 
+#include "agent/machine/port_socket.h"
 #include "rpc/http2.h"
 
 namespace atl::agent {
@@ -20,7 +21,7 @@ constexpr std::chrono::seconds kGoodAfter{5};
 // Of dials that fail in a row, one in so many is logged: about one line a minute at the end.
 constexpr unsigned kLogEvery = 60;
 
-Task<boost::system::error_code> dial(rpc::Socket& socket, const BootConfig& boot) {
+Task<boost::system::error_code> connect(rpc::Socket& socket, const BootConfig& boot) {
   const asio::local::stream_protocol::endpoint endpoint(boot.channel);
   boost::system::error_code error;
   socket.open(endpoint.protocol(), error);
@@ -32,8 +33,17 @@ Task<boost::system::error_code> dial(rpc::Socket& socket, const BootConfig& boot
   auto connected = co_await (socket.async_connect(generic, asio::as_tuple(asio::use_awaitable)) ||
                              sleep_for(kDialDeadline));
   if (connected.index() == 1) co_return asio::error::timed_out;
-  error = std::get<0>(std::get<0>(connected));
-  if (error) co_return error;
+  co_return std::get<0>(std::get<0>(connected));
+}
+
+Task<boost::system::error_code> dial(rpc::Socket& socket, const BootConfig& boot) {
+  if (machine::is_port(boot.channel)) {
+    auto opened = machine::open_port(socket.get_executor(), boot.channel);
+    if (!opened.ok()) co_return asio::error::not_connected;
+    socket = std::move(*opened);
+  } else if (const auto error = co_await connect(socket, boot)) {
+    co_return error;
+  }
   auto written = co_await (
       asio::async_write(socket, asio::buffer(boot.boot_token), asio::as_tuple(asio::use_awaitable)) ||
       sleep_for(kDialDeadline));

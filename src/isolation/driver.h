@@ -55,6 +55,7 @@ struct Usage {
 
 struct Probe {
   bool works = false;
+  bool slow = false;        // not at native speed: taken only by its name, never by `auto`
   std::string reason;       // why not, and the cure; or what was tried
   std::string runtime, version;
 };

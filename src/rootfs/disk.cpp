@@ -117,14 +117,22 @@ Status DiskMaker::prepare(DiskSize size) const {
   return ok();
 }
 
-Result<Disk> DiskMaker::make(DiskSize size, const std::string& image) const {
+Result<UniqueFd> DiskMaker::make_image(DiskSize size, const std::string& image) const {
   TRY(const UniqueFd from, open_fd(master_of(size), O_RDONLY));
-  TRY(const UniqueFd to, open_fd(image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  TRY(UniqueFd to, open_fd(image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  if (Status copied = copy_sparse(from.get(), to.get(), size.bytes, image); !copied.ok()) {
+    ::unlink(image.c_str());
+    return std::move(copied).error();
+  }
+  return to;
+}
+
+Result<Disk> DiskMaker::make(DiskSize size, const std::string& image) const {
   auto finish = [&]() -> Result<Disk> {
-    CHECK_OK(copy_sparse(from.get(), to.get(), size.bytes, image));
     TRY(const LoopDevice loop, attach_loop(image));
     return mount_image(image, loop.path);
   };
+  TRY(const UniqueFd file, make_image(size, image));
   auto disk = finish();
   if (!disk.ok()) ::unlink(image.c_str());
   return disk;

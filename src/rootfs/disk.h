@@ -57,7 +57,10 @@ class DiskMaker {
   DiskMaker(std::string dir, std::string mkfs_path) : dir_(std::move(dir)), mkfs_path_(std::move(mkfs_path)) {}
   // Makes the master of a size where there is none: a part of a second. One call at a time.
   Status prepare(DiskSize size) const;
-  // Milliseconds. The size's master must be there.
+  // The image alone, not mounted, for a guest's own kernel: its writable descriptor. The size's
+  // master must be there.
+  Result<UniqueFd> make_image(DiskSize size, const std::string& image) const;
+  // The same, mounted: milliseconds.
   Result<Disk> make(DiskSize size, const std::string& image) const;
   const std::string& dir() const { return dir_; }
 

@@ -32,6 +32,8 @@
 #include <sstream>
 #include <string>
 
+#include "agent/machine/machine.h"
+
 namespace {
 
 std::string read_all(int fd, std::size_t most) {
@@ -193,20 +195,34 @@ void serve(int channel) {
   }
 }
 
+int dial(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && S_ISCHR(info.st_mode)) return ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  const int channel = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (::connect(channel, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return channel;
+  ::close(channel);
+  return -1;
+}
+
 }  // namespace
 
 int main() {
   ::signal(SIGPIPE, SIG_IGN);
+  if (atl::agent::machine::is_machine()) {
+    if (const auto entered = atl::agent::machine::enter(); !entered.ok()) {
+      [[maybe_unused]] ssize_t n = ::write(2, entered.error().message.data(), entered.error().message.size());
+      return 1;
+    }
+  }
   const std::string config = read_all(0, 1 << 20);
   const std::string token = member(config, "bootToken"), path = member(config, "channel");
   [[maybe_unused]] ssize_t said = ::write(2, "{\"msg\":\"test agent\"}\n", 21);
   for (;;) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
-    const int channel = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (::connect(channel, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
-        ::write(channel, token.data(), token.size()) == static_cast<ssize_t>(token.size()))
+    const int channel = dial(path);
+    if (channel >= 0 && ::write(channel, token.data(), token.size()) == static_cast<ssize_t>(token.size()))
       serve(channel);
     ::close(channel);
     ::usleep(20'000);

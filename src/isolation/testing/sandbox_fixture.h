@@ -10,7 +10,7 @@
 
 namespace atl::isolation::testing {
 
-enum class Kind { fake, container, gvisor };
+enum class Kind { fake, container, gvisor, microvm };
 std::string name(Kind kind);
 
 // The host's end of one sandbox's channel.
@@ -55,6 +55,7 @@ class World {
 
  private:
   void make_template();
+  void open_vm_driver();
   Kind kind_;
   std::string instance_, dir_;
   bool own_ = true;

@@ -13,6 +13,8 @@
 #include "isolation/oci/host_namespace.h"
 #include "isolation/oci/oci_driver.h"
 #include "isolation/testing/sandbox_fixture.h"
+#include "isolation/vm/qemu.h"
+#include "isolation/vm/vm_driver.h"
 #include "rootfs/loop.h"
 
 namespace atl::isolation::testing {
@@ -43,7 +45,8 @@ const Status& private_mounts() {
 }  // namespace
 
 std::string name(Kind kind) {
-  return kind == Kind::fake ? "fake" : kind == Kind::container ? "container" : "gvisor";
+  constexpr const char* kNames[] = {"fake", "container", "gvisor", "microvm"};
+  return kNames[static_cast<int>(kind)];
 }
 
 Channel::Channel(const std::string& dir) {
@@ -87,6 +90,12 @@ std::string Channel::ask(const std::string& line) {
 std::optional<std::string> World::missing(Kind kind) {
   using atl::testing::Need;
   if (kind == Kind::fake) return std::nullopt;
+  if (kind == Kind::microvm) {
+    for (const Need need : {Need::root, Need::mkfs_ext4, Need::microvm})
+      if (auto gone = atl::testing::missing(need)) return gone;
+    if (!private_mounts().ok()) return private_mounts().error().message;
+    return std::nullopt;
+  }
   for (const Need need : {Need::root, kind == Kind::container ? Need::crun : Need::runsc, Need::mkfs_ext4})
     if (auto gone = atl::testing::missing(need)) return gone;
   if (!private_mounts().ok()) return private_mounts().error().message;
@@ -119,6 +128,7 @@ void World::restart_driver() {
     driver_ = std::make_unique<FakeDriver>(options);
     return;
   }
+  if (kind_ == Kind::microvm) return open_vm_driver();
   OciDriver::Options options;
   options.tier = kind_ == Kind::gvisor ? Tier::gvisor : Tier::container;
   options.instance = instance_;
@@ -130,6 +140,26 @@ void World::restart_driver() {
   options.disks = disks_;
   options.pool = &pool_;
   auto driver = OciDriver::open(options);
+  ASSERT_TRUE(driver.ok()) << driver.error().message;
+  driver_ = std::move(driver).value();
+}
+
+// Emulated, so that a machine without usable KVM runs the same tests.
+void World::open_vm_driver() {
+  VmDriver::Options options;
+  options.instance = instance_;
+  options.state_dir = dir_ + "/node";
+  options.guest.kernel_dir = atl::testing::guest_kernel_dir();
+  options.guest.dir = dir_ + "/guest";
+  options.jail_path = beside_this_program("atoll-jail");
+  options.agent_path = beside_this_program("isolation_test_agent");
+  options.probe_uid_base = kTestUidFirst;
+  vm::Qemu::Options qemu;
+  qemu.accelerator = std::getenv("ATOLL_TEST_KVM") ? vm::Accelerator::kvm : vm::Accelerator::emulation;
+  options.vmms = {std::make_shared<vm::Qemu>(qemu)};
+  options.tried = true;
+  options.pool = &pool_;
+  auto driver = VmDriver::open(options);
   ASSERT_TRUE(driver.ok()) << driver.error().message;
   driver_ = std::move(driver).value();
 }
@@ -166,7 +196,8 @@ Spec World::spec(const std::string& id) {
   Spec spec;
   spec.id = id;
   spec.template_dir = dir_ + "/templates/base";
-  spec.limits = Limits{1, kind_ == Kind::gvisor ? 256ll << 20 : 64ll << 20, kind_ == Kind::gvisor ? 256 : 32, 64ll << 20, 4096};
+  const bool kernel = kind_ == Kind::gvisor || kind_ == Kind::microvm;  // has one of its own, which takes its part
+  spec.limits = Limits{1, kernel ? 256ll << 20 : 64ll << 20, kernel ? 256 : 32, 64ll << 20, 4096};
   const auto next = kTestUidFirst + 65536 * static_cast<std::uint32_t>(1 + uid_bases_.size());
   spec.uid_base = uid_bases_.try_emplace(id, next).first->second;
   spec.hostname = "box-" + id;
@@ -198,7 +229,8 @@ std::vector<std::string> World::traces_of(const std::string& id) {
   const std::string image = dir_ + "/node/disks/id-" + id + ".img";
   if (exists(image)) found.push_back(image);
   if (const auto loop = rootfs::find_loop(image)) found.push_back(*loop);
-  for (const std::string& path : {dir_ + "/scratch/" + id, dir_ + "/node/sandboxes/" + id + "/bundle"})
+  for (const std::string& path : {dir_ + "/scratch/" + id, dir_ + "/node/sandboxes/" + id + "/bundle",
+                                  dir_ + "/node/sandboxes/" + id + "/vm"})
     if (exists(path)) found.push_back(path);
   if (const auto mounts = read_file("/proc/self/mountinfo", 64u << 20); mounts.ok() &&
       mounts->find(dir_ + "/scratch/" + id) != std::string::npos)

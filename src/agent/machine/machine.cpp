@@ -1,0 +1,80 @@
+#include "agent/machine/machine.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "agent/machine/boot_message.h"
+#include "agent/machine/identity.h"
+#include "agent/machine/mounts.h"
+#include "agent/machine/ports.h"
+#include "base/fs.h"
+#include "base/json.h"
+
+namespace atl::agent::machine {
+namespace {
+
+// As the container runtimes are told on the other tiers (isolation/oci/spec.cpp).
+constexpr rlim_t kOpenFilesMax = 1'048'576, kOpenFilesUsual = 65'536;
+
+Status open_log() {
+  TRY(const std::string device, find_port(kLogPort));
+  TRY(const UniqueFd log, open_fd(device, O_WRONLY));
+  if (::dup2(log.get(), STDERR_FILENO) < 0) return os_error("dup2", device);
+  return ok();
+}
+
+// The channel is a port here, not a socket of the host.
+Result<std::string> with_channel(const std::string& boot_config) {
+  TRY(json::value config, parse_json(boot_config));
+  TRY(const std::string device, find_port(kChannelPort));
+  config.as_object()["channel"] = device;
+  return json::serialize(config);
+}
+
+Status give_as_stdin(const std::string& content) {
+  const UniqueFd file(::memfd_create("boot config", MFD_CLOEXEC));
+  if (!file.valid()) return os_error("memfd_create", "");
+  if (::write(file.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()))
+    return os_error("write", "boot config");
+  if (::lseek(file.get(), 0, SEEK_SET) != 0) return os_error("lseek", "boot config");
+  if (::dup2(file.get(), STDIN_FILENO) < 0) return os_error("dup2", "boot config");
+  return ok();
+}
+
+void limit_resources() {
+  const rlimit files{kOpenFilesUsual, kOpenFilesMax}, none{0, 0};
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  ::setrlimit(RLIMIT_CORE, &none);
+}
+
+}  // namespace
+
+bool is_machine() {
+  struct statfs root {};
+  return ::getpid() == 1 && ::statfs("/", &root) == 0 && (root.f_type == RAMFS_MAGIC || root.f_type == TMPFS_MAGIC) &&
+         exists(std::string(kModulesDir) + "/order");
+}
+
+Status enter() {
+  CHECK_OK(mount_kernel_files());
+  CHECK_OK(load_modules());
+  CHECK_OK(open_log());
+  CHECK_OK(enter_root());
+  limit_resources();
+  TRY(const std::string device, find_port(kBootPort));
+  TRY(UniqueFd port, open_fd(device, O_RDONLY));
+  TRY(const BootMessage message, read_boot_message(port.get()));
+  port.reset();
+  CHECK_OK(reseed(message.entropy));
+  CHECK_OK(set_clock(message.unix_nanos));
+  CHECK_OK(take_name(message));
+  CHECK_OK(bound_pids(message.pids_max));
+  TRY(const std::string config, with_channel(message.boot_config));
+  return give_as_stdin(config);
+}
+
+}  // namespace atl::agent::machine
