@@ -8,6 +8,7 @@
 #include "agent/context.h"
 #include "agent/files/files_service.h"
 #include "agent/init.h"
+#include "agent/machine/machine.h"
 #include "agent/metrics.h"
 #include "agent/process/process_service.h"
 #include "agent/reaper.h"
@@ -37,6 +38,12 @@ int run() {
   // protobuf writes a line of its own to standard error for each message with a wrong byte: a
   // client could fill the log. The parse fails all the same, and the client is told.
   google::protobuf::SetLogHandler(nullptr);
+  if (machine::is_machine()) {
+    if (const Status entered = machine::enter(); !entered.ok()) {
+      log_error("no start", {{"error", entered.error().message}});
+      return 1;
+    }
+  }
   auto boot = read_boot_config(STDIN_FILENO);
   const Status sealed = seal_standard_streams();
   if (!boot.ok() || !sealed.ok()) {
