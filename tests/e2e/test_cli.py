@@ -126,6 +126,7 @@ class Cli(unittest.TestCase):
     def test_templates(self):
         self.assertIn("base", [name for t in json.loads(self.works("templates", "--json")) for name in t["names"]])
         self.assertEqual(self.works("template", "list"), self.works("templates"))
+        self.assertIn("TIER", self.works("templates").decode().splitlines()[0])
 
     def test_exit_codes_of_commands_that_do_not_run(self):
         def refused(code, *arguments):
@@ -164,7 +165,7 @@ class Cli(unittest.TestCase):
         for how in (("exec", self.box), ("run",)):
             code, out, err = self.interrupted(1, *how, "--", "sh", "-c", "trap 'echo got; exit 9' INT; sh -c 'echo ready; exec sleep 60'")
             self.assertEqual((code, out), (9, b"ready\ngot\n"), (how, err))
-            code, out, err = self.interrupted(1, *how, "--", "sh", "-c", "echo ready; sleep 60; echo not reached")
+            code, out, err = self.interrupted(1, *how, "--", "sh", "-c", "sh -c 'echo ready; exec sleep 60'; echo not reached")
             self.assertEqual((code, out), (130, b"ready\n"), (how, err))
             code, out, err = self.interrupted(2, *how, "--", "sh", "-c", "trap 'echo again' INT; echo ready; while :; do sleep 1; done")
             self.assertEqual((code, out), (130, b"ready\nagain\n"), (how, err))
