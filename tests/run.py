@@ -272,7 +272,7 @@ class Check:
 
     def end_to_end(self):
         e2e = [(f"e2e/{n}", [self.client_python(), HERE / "e2e" / "main.py", f"test_{n}"])
-               for n in ("sandbox", "control", "attacks", "cli", "crash")]
+               for n in ("sandbox", "control", "attacks", "cli", "domain", "crash")]
         jobs = [job for job in e2e + self.client_jobs() if self.wanted(job[0])]
         if self.options.list:
             return print("\n".join(name for name, _ in jobs))
@@ -283,7 +283,8 @@ class Check:
         from harness import Instance
         def work(argv, env):
             return lambda log: outcome_of_lines(run(argv, E2E_SECONDS_MAX, log, env), log)
-        alone = [job for job in jobs if job[0].startswith("e2e/") and job[0] != "e2e/crash"]
+        own = ("e2e/domain", "e2e/crash")  # these start an instance of their own, and harm or configure it
+        alone = [job for job in jobs if job[0].startswith("e2e/") and job[0] not in own]
         shared = [job for job in jobs if job[0].startswith("clients/")]
         if alone or shared:
             with Instance(CACHE, BUILD, self.env) as instance:
@@ -291,11 +292,10 @@ class Check:
                 for name, argv in alone:
                     self.item(name, work(argv, env))
                 self.items([(name, work(argv, env)) for name, argv in shared])
-        # It kills roles, so it has an instance of its own.
-        crash_env = dict(self.env, ATOLL_CACHE=str(CACHE), ATOLL_BUILD=str(BUILD))
+        own_env = dict(self.env, ATOLL_CACHE=str(CACHE), ATOLL_BUILD=str(BUILD), ATOLL_CHECK_QUICK="1" if self.options.quick else "")
         for name, argv in jobs:
-            if name == "e2e/crash":
-                self.item(name, work(argv, crash_env))
+            if name in own:
+                self.item(name, work(argv, own_env))
         return None
 
     @staticmethod

@@ -50,12 +50,17 @@ struct Pump {
   rpc::ClientExchange& upstream;
   ForwardOptions options;
   Forwarded result;
+  std::uint64_t down = 0;  // bytes of the reply so far
 };
 
 Task<Result<std::size_t>> next_piece(Pump& pump, std::span<char> into) {
   if (pump.options.body_idle_max.count() == 0) co_return co_await pump.exchange.body().read_some(into);
-  auto outcome = co_await (pump.exchange.body().read_some(into) || sleep_for(pump.options.body_idle_max));
-  if (outcome.index() == 0) co_return std::get<0>(std::move(outcome));
+  for (;;) {
+    const std::uint64_t down_before = pump.down;
+    auto outcome = co_await (pump.exchange.body().read_some(into) || sleep_for(pump.options.body_idle_max));
+    if (outcome.index() == 0) co_return std::get<0>(std::move(outcome));
+    if (pump.down == down_before) break;  // else the exchange is not idle: the other direction moves
+  }
   pump.result.request_too_slow = true;
   co_return make_error(Errc::deadline, "no more of the request's body for " +
                                            std::to_string(pump.options.body_idle_max.count()) + " ms");
@@ -94,6 +99,7 @@ Task<Status> copy_down(Pump& pump) {
     const auto got = co_await pump.upstream.read_some(buffer.space());
     if (!got.ok()) co_return got.error();
     if (*got == 0) co_return co_await pump.exchange.finish();
+    pump.down += *got;
     const std::string_view bytes = buffer.piece(*got);
     CO_CHECK_OK(co_await pump.exchange.write(bytes));
     buffer.grow_if_full(*got);
@@ -204,11 +210,11 @@ Task<Forwarded> forward(rpc::Exchange& exchange, rpc::ClientExchange& upstream, 
     strip_reply(*head);
     failed.reply_started = true;
     failed.status = co_await exchange.start(std::move(*head));
-    Pump refusal{exchange, upstream, {}, {}};
+    Pump refusal{exchange, upstream, {}, {}, 0};
     if (failed.status.ok()) failed.status = co_await copy_down(refusal);
     co_return failed;
   }
-  Pump pump{exchange, upstream, std::move(options), {}};
+  Pump pump{exchange, upstream, std::move(options), {}, 0};
   if (exchange.has_body())
     co_await (upload(pump) || download(pump));
   else
@@ -218,6 +224,7 @@ Task<Forwarded> forward(rpc::Exchange& exchange, rpc::ClientExchange& upstream, 
 
 rpc::RequestHead forwarded_head(const rpc::RequestHead& request) {
   rpc::RequestHead out;
+  std::string cookies;
   out.method = request.method;
   out.target = request.target;
   out.authority = request.authority;
@@ -225,8 +232,13 @@ rpc::RequestHead forwarded_head(const rpc::RequestHead& request) {
   for (const auto& [name, value] : request.headers.all()) {
     const std::string plain = lower(name);
     if (is_hop_by_hop(plain) || plain.starts_with("x-atoll-")) continue;
-    out.headers.add(plain, value);
+    if (plain == "cookie")
+      cookies += (cookies.empty() ? "" : "; ") + value;
+    else
+      out.headers.add(plain, value);
   }
+  // HTTP/2 clients send one field for each; HTTP/1.1 knows a single one (RFC 9113, 8.2.3).
+  if (!cookies.empty()) out.headers.add("cookie", cookies);
   return out;
 }
 

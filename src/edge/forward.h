@@ -10,7 +10,7 @@ namespace atl::edge {
 
 struct ForwardOptions {
   std::uint64_t request_bytes_max = std::numeric_limits<std::uint64_t>::max();
-  Millis body_idle_max{0};                          // between two pieces of the request's body; 0 = no bound
+  Millis body_idle_max{0};                          // between two pieces of the request's body, while the reply rests too; 0 = no bound
   std::function<void(rpc::ReplyHead&)> edit_reply;  // may be empty
 };
 

@@ -17,6 +17,11 @@ SandboxError error_of(int status, std::string_view message, const std::string& i
   return {status, std::string(message), id, port};
 }
 
+// A sandbox's channel carries so many requests at once.
+bool is_full(const Status& status) {
+  return !status.ok() && status.error().code == Errc::exhausted;
+}
+
 // Says so where nobody will answer any more: the reply was cut.
 void log_cut(const Forwarded& done, std::string_view where, const std::string& id) {
   if (!done.status.ok())
@@ -148,6 +153,11 @@ Task<void> Proxy::to_agent(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox>
   }
   log_cut(done, "agent", sandbox->id);
   if (done.reply_started || exchange.gone()) co_return;
+  if (is_full(done.status)) {
+    SandboxError full = error_of(429, kTooMany, sandbox->id, kAgentPort);
+    co_await reply_sandbox_error(exchange, std::move(full));
+    co_return;
+  }
   // It may have ended while the request was under way: then it is "not found", which clients tell
   // from a sandbox whose agent is away.
   const bool alive = registry_.find(sandbox->id) == sandbox;
@@ -165,6 +175,7 @@ Task<Result<std::unique_ptr<rpc::ClientExchange>>> Proxy::dial(std::shared_ptr<L
     head.method = "CONNECT";
     head.authority = "127.0.0.1:" + std::to_string(port);
     auto exchange = co_await channel->open(std::move(head), true);
+    if (!exchange.ok() && exchange.error().code == Errc::exhausted) co_return exchange.error();
     if (exchange.ok()) {
       const auto reply = co_await head_within(**exchange, kDialDeadline);
       if (reply.ok() && reply->status == 200) co_return std::move(*exchange);
@@ -198,9 +209,16 @@ Task<void> Proxy::to_port(rpc::Exchange& exchange, std::shared_ptr<LiveSandbox> 
     } else {
       done.status = upstream.error();
     }
+  } else {
+    done.status = tunnel.error();
   }
   log_cut(done, "port", sandbox->id);
   if (done.reply_started || exchange.gone()) co_return;
+  if (is_full(done.status)) {
+    SandboxError full = error_of(429, kTooMany, sandbox->id, port);
+    co_await reply_sandbox_error(exchange, std::move(full));
+    co_return;
+  }
   const bool alive = registry_.find(sandbox->id) == sandbox;
   std::string_view message = alive ? kPortClosed : kNotFound;
   if (alive && tunnel.ok()) message = "The sandbox's server closed the connection without an answer";

@@ -12,6 +12,8 @@ namespace atl::edge {
 // whose server is not there.
 inline constexpr std::string_view kNotFound = "The sandbox was not found";
 inline constexpr std::string_view kPortClosed = "The sandbox is running but port is not open";
+inline constexpr std::string_view kTooMany =
+    "The sandbox has too many requests and connections under way; end some, or try again later";
 
 struct SandboxError {
   int status = 502;

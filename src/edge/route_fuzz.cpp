@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   head.target = parts[2];
   if (!parts[3].empty()) head.headers.add("E2b-Sandbox-Id", parts[3]);
   if (!parts[4].empty()) head.headers.add("E2b-Sandbox-Port", parts[4]);
-  const edge::Route where = edge::route(head);
+  const bool bounded = size > 0 && (data[size - 1] & 1);
+  const edge::Route where = edge::route(head, bounded ? "sand.test" : "");
   if (where.kind == edge::Route::Kind::agent && !edge::is_agent_path(edge::path_of(head.target)))
     __builtin_trap();
   if (where.kind == edge::Route::Kind::port && (where.port == 0 || where.port == edge::kAgentPort))

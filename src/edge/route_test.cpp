@@ -88,5 +88,44 @@ TEST(Route, Table) {
   }
 }
 
+TEST(Route, WithinADomain) {
+  const std::pair<std::string, std::string> id{"E2b-Sandbox-Id", "iabc"};
+  const std::pair<std::string, std::string> port80{"E2b-Sandbox-Port", "80"};
+  const Case cases[] = {
+      {"REST", request("api.sand.test", "/v2/sandboxes"), Kind::rest},
+      {"with a port, a dot, capitals", request("API.sand.test.:8443", "/health"), Kind::rest},
+      {"a header at api changes nothing", request("api.sand.test", "/v2/sandboxes", {id}), Kind::rest},
+      {"agent", request("49983-iabc.sand.test", "/files?path=a"), Kind::agent, "iabc", 49983},
+      {"port", request("3000-iabc.sand.test:443", "/v2/sandboxes"), Kind::port, "iabc", 3000},
+      {"a page's header", request("3000-iabc.sand.test", "/", {{"E2b-Sandbox-Id", "iother"}}), Kind::port,
+       "iabc", 3000},
+      {"shared host", request("sandbox.sand.test", "/x", {id, port80}), Kind::port, "iabc", 80},
+      {"shared host, signed", request("sandbox.sand.test", "/files?path=a&signature=v1_x"), Kind::by_signature,
+       "", 49983},
+      {"shared host without the header", request("sandbox.sand.test", "/x"), Kind::refused, "", 400},
+      {"internal route", request("49983-iabc.sand.test", "/init"), Kind::refused, "iabc", 404},
+      {"freeze", request("49983-iabc.sand.test", "/freeze", {}, "POST"), Kind::refused, "iabc", 404},
+      {"port 02280", request("02280-iabc.sand.test", "/"), Kind::refused, "", 400},
+      {"port +2280", request("+2280-iabc.sand.test", "/"), Kind::refused, "", 421},
+      {"no port", request("iabc.sand.test", "/"), Kind::refused, "", 421},
+      {"the domain itself", request("sand.test", "/"), Kind::refused, "", 421},
+      {"two labels", request("3000-iabc.x.sand.test", "/"), Kind::refused, "", 421},
+      {"another domain", request("3000-iabc.other.test", "/"), Kind::refused, "", 421},
+      {"a domain that ends alike", request("3000-iabc.grandsand.test", "/"), Kind::refused, "", 421},
+      {"api of another", request("api.other.test", "/"), Kind::refused, "", 421},
+      {"an address", request("127.0.0.1", "/v2/sandboxes", {id}), Kind::refused, "", 421},
+      {"CONNECT", request("api.sand.test:443", "", {}, "CONNECT"), Kind::refused, "", 405},
+  };
+  for (const Case& c : cases) {
+    const Route got = route(c.head, "sand.test");
+    EXPECT_EQ(got.kind, c.kind) << c.what << ": " << got.message;
+    EXPECT_EQ(got.id, c.id) << c.what;
+    if (c.kind == Kind::refused)
+      EXPECT_EQ(got.status, c.port_or_status) << c.what;
+    else
+      EXPECT_EQ(got.port, c.port_or_status) << c.what;
+  }
+}
+
 }  // namespace
 }  // namespace atl::edge

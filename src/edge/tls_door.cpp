@@ -1,5 +1,6 @@
 #include "edge/tls_door.h"
 
+#include "edge/peer_counts.h"
 #include "rpc/peer_address.h"
 
 namespace atl::edge {
@@ -23,16 +24,21 @@ struct TlsDoor::Impl : std::enable_shared_from_this<TlsDoor::Impl> {
 
   void take(rpc::Socket socket) {
     if (shaking >= kHandshakesMax) return;
+    const std::string peer = rpc::peer_address(socket);
+    auto connected = connections.take(peer);
+    auto begun = handshakes.take(peer);
+    if (connected == nullptr || begun == nullptr) return;
     ++shaking;
-    auto done = [self = shared_from_this()](std::exception_ptr failure) {
+    auto done = [self = shared_from_this(), begun](std::exception_ptr failure) {
       --self->shaking;
       if (failure) log_error("tls handshake: task failed");
     };
-    asio::co_spawn(executor, welcome(shared_from_this(), std::move(socket)), std::move(done));
+    asio::co_spawn(executor, welcome(shared_from_this(), std::move(socket), std::move(connected)),
+                   std::move(done));
   }
 
-  static Task<void> welcome(std::shared_ptr<Impl> self, rpc::Socket socket) {
-    auto accepted = co_await tls::accept(socket, self->context, kHandshakeDeadline);
+  static Task<void> welcome(std::shared_ptr<Impl> self, rpc::Socket socket, std::shared_ptr<void> ticket) {
+    auto accepted = co_await tls::accept(socket, self->context, kHandshakeDeadline, std::move(ticket));
     if (!accepted.ok()) {
       log_debug("tls handshake failed",
                 {{"peer", rpc::peer_address(socket)}, {"error", accepted.error().message}});
@@ -52,6 +58,7 @@ struct TlsDoor::Impl : std::enable_shared_from_this<TlsDoor::Impl> {
   rpc::Http2Server http2;
   UniqueFd listening;
   std::unique_ptr<rpc::Acceptor> acceptor;
+  PeerCounts connections{kPeerConnectionsMax}, handshakes{kPeerHandshakesMax};
   std::size_t shaking = 0;
   bool stopping = false;
 };

@@ -16,6 +16,9 @@ class TlsDoor {
   // A client that starts a hundred commands at once dials a burst of connections and keeps few.
   static constexpr std::size_t kHandshakesMax = 1024;
   static constexpr std::size_t kHttp2ConnectionsMax = 2048;
+  // Of one peer. HTTP/1.1 clients have a connection for each command that runs; a larger share would let
+  // one peer take all.
+  static constexpr std::size_t kPeerHandshakesMax = 256, kPeerConnectionsMax = 1024;
 
   TlsDoor(asio::any_io_executor executor, std::string domain, const Clock& clock, rpc::Handler handler);
   ~TlsDoor();

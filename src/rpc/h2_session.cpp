@@ -304,10 +304,11 @@ std::string_view H2Session::overdue(std::chrono::steady_clock::time_point now) {
 }
 
 void H2Session::watch_time() {
-  if (limits_.head_deadline.count() == 0 && limits_.idle_deadline.count() == 0 &&
-      limits_.write_deadline.count() == 0)
-    return;
-  timer_.expires_after(std::chrono::seconds(1));
+  Millis shortest{0};
+  for (const Millis limit : {limits_.head_deadline, limits_.idle_deadline, limits_.write_deadline})
+    if (limit.count() > 0 && (shortest.count() == 0 || limit < shortest)) shortest = limit;
+  if (shortest.count() == 0) return;
+  timer_.expires_after(std::clamp(shortest / 4, Millis(1), Millis(1000)));
   timer_.async_wait([weak = weak_from_this()](boost::system::error_code error) {
     const auto self = weak.lock();
     if (error || !self || !self->alive_) return;

@@ -145,7 +145,7 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   std::uint32_t resets_ = 0;
   std::chrono::steady_clock::time_point idle_frames_since_{};
   std::uint32_t idle_frames_ = 0;
-  asio::steady_timer timer_;  // looks every second, where there are deadlines
+  asio::steady_timer timer_;  // looks again and again, where there are deadlines
   bool settled_ = false;      // the peer's first SETTINGS came
   std::chrono::steady_clock::time_point last_use_, head_since_, unsent_since_;
   std::size_t open_heads_ = 0;  // requests whose fields are still coming

@@ -210,8 +210,8 @@ Http2Limits client_limits() {
   Http2Limits limits;
   limits.streams_max = 128;
   limits.head_bytes_max = 64 * 1024;
-  limits.stream_window_bytes = 1u << 20;
-  limits.connection_window_bytes = 4u << 20;
+  limits.stream_window_bytes = 512u << 10;
+  limits.connection_window_bytes = 2u << 20;
   limits.frame_bytes_max = 16u << 10;
   limits.idle_frames_per_second_max = 200;
   limits.head_deadline = Millis(10'000);

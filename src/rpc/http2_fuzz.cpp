@@ -41,6 +41,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (data[0] & 2)
     testing::run_to_end(loop, as_client(std::move(*peer.far)));
   else
-    testing::run_to_end(loop, serve_http2(std::move(*peer.far), {}, testing::fuzz_handler));
+    testing::run_to_end(loop, serve_http2(std::move(*peer.far), (data[0] & 4) ? client_limits() : Http2Limits{}, testing::fuzz_handler));
   return 0;
 }

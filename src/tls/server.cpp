@@ -48,7 +48,7 @@ Result<std::shared_ptr<SSL_CTX>> make_context(const ParsedIdentity& identity) {
 
 class Layer final : public rpc::SecureLayer {
  public:
-  explicit Layer(SslPtr ssl) : ssl_(std::move(ssl)) {}
+  Layer(SslPtr ssl, std::shared_ptr<void> ticket) : ticket_(std::move(ticket)), ssl_(std::move(ssl)) {}
 
   ssize_t read(std::span<char> into) override {
     if (broken_) return failed(SSL_ERROR_SSL);
@@ -104,6 +104,7 @@ class Layer final : public rpc::SecureLayer {
     return -1;
   }
 
+  std::shared_ptr<void> ticket_;
   SslPtr ssl_;
   bool starved_ = false;  // the last read took all that the socket had
   bool ended_ = false, broken_ = false, said_end_ = false;
@@ -132,9 +133,12 @@ Status ServerContext::use(const Identity& identity, std::chrono::system_clock::t
   return ok();
 }
 
-Task<Result<Accepted>> accept(rpc::Socket& socket, const ServerContext& context, Millis deadline) {
+Task<Result<Accepted>> accept(rpc::Socket& socket, const ServerContext& context, Millis deadline,
+                              std::shared_ptr<void> ticket) {
   const auto settings = context.current();
   if (!settings) co_return make_error(Errc::unavailable, "no certificate yet");
+  boost::system::error_code ignored;
+  socket.native_non_blocking(true, ignored);  // OpenSSL reads by itself: on a blocking socket it would wait
   SslPtr ssl(SSL_new(settings.get()));
   if (!ssl || SSL_set_fd(ssl.get(), socket.native_handle()) != 1)
     co_return openssl_error(Errc::internal, "SSL_new");
@@ -145,7 +149,7 @@ Task<Result<Accepted>> accept(rpc::Socket& socket, const ServerContext& context,
   SSL_get0_alpn_selected(ssl.get(), &chosen, &size);
   Accepted out;
   out.http2 = size == 2 && chosen[0] == 'h' && chosen[1] == '2';
-  out.layer = std::make_unique<Layer>(std::move(ssl));
+  out.layer = std::make_unique<Layer>(std::move(ssl), std::move(ticket));
   co_return out;
 }
 

@@ -34,7 +34,9 @@ struct Accepted {
   bool http2 = false;  // what ALPN chose
 };
 // The server's handshake on a connected socket, which must outlive the layer. Errc::deadline when the
-// peer is too slow, Errc::invalid when it does not speak TLS as we do.
-Task<Result<Accepted>> accept(rpc::Socket& socket, const ServerContext& context, Millis deadline);
+// peer is too slow, Errc::invalid when it does not speak TLS as we do. `ticket` goes with the layer, so
+// that its owner sees how many there are.
+Task<Result<Accepted>> accept(rpc::Socket& socket, const ServerContext& context, Millis deadline,
+                              std::shared_ptr<void> ticket = nullptr);
 
 }  // namespace atl::tls
