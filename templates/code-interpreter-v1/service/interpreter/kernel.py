@@ -144,8 +144,8 @@ class Kernel:
         try:
             while line := await self._reader.readline():
                 event = json.loads(line)
-                if event.get("event") == "done":
-                    await self._drain()
+                if event.get("event") != "started":
+                    await self._drain()  # what was printed before it comes before it
                 if self._queue is not None:
                     await self._queue.put(("event", event))
         except (ValueError, OSError, AttributeError):
