@@ -138,7 +138,11 @@ void H2Session::on_readable() {
     hand_over_requests();
     if (!alive_) return;
     flush();  // its GOAWAY too, where it made one
-    if (used < 0) end();
+    if (used < 0) {
+      log_debug("http2 connection ended by an error of the peer's",
+                {{"error", nghttp2_strerror(static_cast<int>(used))}, {"peer", peer_}});
+      end();
+    }
     if (!alive_) return;
     if (static_cast<std::size_t>(n) < buffer.size()) break;
   }

@@ -230,10 +230,15 @@ class Ports(unittest.TestCase):
                          "refused")
 
     def test_many_streams_of_one_connection(self):
+        import asyncio
+
         import httpx
-        with httpx.Client(http2=True, verify=instance.ca, timeout=60) as client, ThreadPoolExecutor(60) as pool:
-            client.get(instance.url(self.name))  # else each thread dials, and the client closes most connections
-            replies = list(pool.map(lambda n: client.get(instance.url(self.name, f"/{n}")), range(300)))
+
+        async def all_at_once():
+            async with httpx.AsyncClient(http2=True, verify=instance.ca, timeout=60) as client:
+                await client.get(instance.url(self.name))  # else it dials for each, and closes most again
+                return await asyncio.gather(*[client.get(instance.url(self.name, f"/{n}")) for n in range(300)])
+        replies = asyncio.run(all_at_once())
         self.assertEqual({r.status_code for r in replies}, {200})
         self.assertEqual([json.loads(r.text)["path"] for r in replies], [f"/{n}" for n in range(300)])
 
