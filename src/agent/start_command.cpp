@@ -33,7 +33,11 @@ bool succeeded(int wait_status) {
 
 StartCommand::StartCommand(AgentContext& context, Reaper& reaper, StartTimes times,
                            std::optional<rlimit> open_files)
-    : context_(context), reaper_(reaper), times_(times), open_files_(open_files) {}
+    : context_(context),
+      reaper_(reaper),
+      times_(times),
+      open_files_(open_files),
+      changed_(std::make_shared<Wakeup>(context.executor)) {}
 
 Task<Status> StartCommand::run() {
   if (context_.boot.start_cmd.empty() && context_.boot.ready_cmd.empty()) co_return ok();
@@ -56,7 +60,8 @@ Task<Result<StartCommand::ChildPtr>> StartCommand::launch(std::string script, bo
     return spawn_process(reaper_, plan);
   };
   CO_TRY(Spawned spawned, co_await run_blocking(context_.pool, std::move(work)));
-  auto child = std::make_shared<Child>(context_.executor);
+  auto child = std::make_shared<Child>();
+  child->changed = changed_;
   child->pid = spawned.pid;
   child->keep_log = keep_log;
   for (UniqueFd* fd : {&spawned.out, &spawned.err}) {
@@ -66,7 +71,7 @@ Task<Result<StartCommand::ChildPtr>> StartCommand::launch(std::string script, bo
   auto on_end = [child](int status) {
     child->status = status;
     if (child->keep_log) log_warn("the start command ended", {{"status", exit_report(status).status}});
-    child->changed.notify();
+    child->changed->notify();
   };
   reaper_.watch(child->pid, std::move(on_end));
   co_return child;
@@ -86,14 +91,12 @@ Task<Status> StartCommand::wait_ready(ChildPtr start) {
       co_return make_error(Errc::deadline, "the ready command did not succeed within " +
                                                std::to_string(times_.ready.count()) + " ms: " +
                                                last.error().message);
-    last = co_await probe(start, deadline);
-    if (last.ok()) co_return ok();
+    Status outcome = co_await probe(start, deadline);
+    if (outcome.ok()) co_return ok();
+    // One that the deadline cut says less than the one before it.
+    if (last.ok() || outcome.error().code != Errc::deadline) last = std::move(outcome);
     const auto again = std::min(context_.clock.steady() + times_.retry, deadline);
-    if (start && start->status) continue;
-    if (start)
-      co_await start->changed.wait_until(again);
-    else
-      co_await sleep_for(std::chrono::duration_cast<Millis>(again - context_.clock.steady()));
+    if (!start || !start->status) co_await changed_->wait_until(again);
   }
 }
 
@@ -101,9 +104,7 @@ Task<Status> StartCommand::wait_ready(ChildPtr start) {
 Task<Status> StartCommand::probe(ChildPtr start, Wakeup::TimePoint deadline) {
   CO_TRY(ChildPtr child, co_await launch(context_.boot.ready_cmd, false));
   while (!child->status && !(start && start->status)) {
-    // Woken by the probe alone: a start command that ends is seen at the next look.
-    const auto look = std::min(context_.clock.steady() + Millis(500), deadline);
-    co_await child->changed.wait_until(look);
+    co_await changed_->wait_until(deadline);
     if (context_.clock.steady() >= deadline) break;
   }
   if (child->status && succeeded(*child->status)) co_return ok();

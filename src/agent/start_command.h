@@ -34,13 +34,12 @@ class StartCommand {
  private:
   // One of the two commands. Shared with its readers, which may outlive the wait.
   struct Child {
-    explicit Child(asio::any_io_executor executor) : changed(executor) {}
     pid_t pid = 0;
     std::optional<int> status;  // of waitpid
     std::string tail;           // the end of its output
     std::size_t logged = 0;
     bool keep_log = false;
-    Wakeup changed;
+    std::shared_ptr<Wakeup> changed;
   };
   using ChildPtr = std::shared_ptr<Child>;
 
@@ -54,6 +53,7 @@ class StartCommand {
   Reaper& reaper_;
   StartTimes times_;
   std::optional<rlimit> open_files_;
+  std::shared_ptr<Wakeup> changed_;  // one of the two ended
 };
 
 }  // namespace atl::agent
