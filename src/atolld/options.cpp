@@ -31,6 +31,10 @@ void add_options(CLI::App& app, Config& c, Invocation& call) {
   app.add_option("--agent", c.agent_path, "The static atoll-agent")->capture_default_str();
   app.add_option("--crun", c.crun_path, "crun, for the tier container")->capture_default_str();
   app.add_option("--runc", c.runc_path, "runc")->capture_default_str();
+  app.add_option("--qemu", c.qemu_path, "QEMU, for the tier microvm")->capture_default_str();
+  app.add_option("--jail", c.jail_path, "atoll-jail, which confines QEMU")->capture_default_str();
+  app.add_option("--guest-kernel", c.guest_kernel_dir, "Folder of the microvms' kernel; found where it is not given");
+  app.add_flag("--microvm-slow", c.microvm_slow, "Let QEMU emulate the CPU for the tier microvm where KVM does not work");
   app.add_option("--runsc", c.runsc_path, "runsc, for the tier gvisor; found where it is not given");
   app.add_flag("--verbose", call.verbose, "Log more");
   app.set_config("--config", "", "File with these options in INI or TOML form");
@@ -48,12 +52,16 @@ std::vector<std::string> arguments_of(const Config& c, bool verbose) {
                                "--instance",   c.instance,
                                "--agent",      c.agent_path,
                                "--crun",       c.crun_path,
-                               "--runc",       c.runc_path};
+                               "--runc",       c.runc_path,
+                               "--qemu",       c.qemu_path,
+                               "--jail",       c.jail_path};
   if (!c.runsc_path.empty()) out.insert(out.end(), {"--runsc", c.runsc_path});
   // The certificate's files are the supervisor's business: no role opens them.
   if (!c.domain.empty())
     out.insert(out.end(), {"--domain", c.domain, "--tls-listen", c.tls_listen_host, "--tls-port",
                            std::to_string(c.tls_port)});
+  if (!c.guest_kernel_dir.empty()) out.insert(out.end(), {"--guest-kernel", c.guest_kernel_dir});
+  if (c.microvm_slow) out.push_back("--microvm-slow");
   if (verbose) out.push_back("--verbose");
   return out;
 }

@@ -30,6 +30,11 @@ struct Config {
   std::string agent_path = "/usr/local/lib/atoll/atoll-agent";
   std::string crun_path = "/usr/bin/crun";
   std::string runc_path = "/usr/sbin/runc";
+  std::string qemu_path = "/usr/bin/qemu-system-x86_64";
+  std::string jail_path = "/usr/local/lib/atoll/atoll-jail";
+  std::string guest_kernel_dir;           // "" = <root>/guest/kernel
+  // Lets QEMU emulate the CPU where KVM does not work. Such a microvm is taken only by its name.
+  bool microvm_slow = false;
   std::string runsc_path;                 // "" = <root>/runtimes/runsc, then /usr/bin, /usr/local/bin
 
   // The domain as clients name it: with its port where that is not 443. "" = none.

@@ -10,6 +10,7 @@ namespace atl {
 //   |-- credentials.json        root's, mode 0600: the first project's API key, for `atoll env`
 //   |-- templates/NAME/         template.json
 //   |-- layers/ID/              one layer's tree, read-only once complete; ID.tmp-* while being made
+//   |-- guest/                  microVMs: kernel/ (made by setup), initramfs-*.cpio, image-*.erofs
 //   |-- runtimes/runsc          built by setup where the machine has none
 //   |-- tls/DOMAIN/             the local authority: ca.pem (for clients), cert.pem; ca.key, key.pem (0600)
 //   `-- node/                   root's, mode 0700
@@ -33,6 +34,8 @@ struct Paths {
   std::string templates_dir() const { return root + "/templates"; }
   std::string template_dir(const std::string& name) const { return templates_dir() + "/" + name; }
   std::string layers_dir() const { return root + "/layers"; }
+  std::string guest_dir() const { return root + "/guest"; }
+  std::string guest_kernel_dir() const { return guest_dir() + "/kernel"; }
   std::string runtimes_dir() const { return root + "/runtimes"; }
   std::string tls_dir(const std::string& domain) const { return root + "/tls/" + domain; }
   std::string node_dir() const { return root + "/node"; }

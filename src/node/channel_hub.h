@@ -18,7 +18,7 @@ struct ChannelInfo {
 
 enum class PeerCheck : std::uint8_t {
   none,      // the runtime connects in the sandbox's name (gVisor)
-  init_pid,  // the peer must be the sandbox's process 1
+  init_pid,  // the peer must be the sandbox's process 1, or its VMM
 };
 
 // Takes what connects to the sandboxes' channel.sock and hands the descriptors to the edge; never

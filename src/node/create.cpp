@@ -130,7 +130,7 @@ ChannelInfo Node::channel_of(const Record& r) const {
 }
 
 PeerCheck Node::peer_check(const Record& r) const {
-  return r.tier == isolation::Tier::container ? PeerCheck::init_pid : PeerCheck::none;
+  return r.tier == isolation::Tier::gvisor ? PeerCheck::none : PeerCheck::init_pid;
 }
 
 Task<Status> Node::save(Record record) {

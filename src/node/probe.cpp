@@ -18,6 +18,7 @@ constexpr Millis kProbeMost{120'000};
 json::object json_of(const Tiers::Found& found) {
   return {{"name", isolation::name(found.tier)},
           {"works", found.probe.works},
+          {"slow", found.probe.slow},
           {"reason", found.probe.reason},
           {"runtime", found.probe.runtime},
           {"version", found.probe.version},
@@ -36,6 +37,7 @@ Task<void> find_out(Tiers& tiers, asio::io_context& io, std::vector<Tiers::Found
 Config apart(const Config& config) {
   Config out = config;
   out.paths.root = "/run/atoll-probe-" + std::to_string(::getpid());
+  if (out.guest_kernel_dir.empty()) out.guest_kernel_dir = config.paths.guest_kernel_dir();
   if (out.runsc_path.empty() && exists(config.paths.runtimes_dir() + "/runsc"))
     out.runsc_path = config.paths.runtimes_dir() + "/runsc";
   return out;

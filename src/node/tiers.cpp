@@ -49,8 +49,10 @@ Task<Result<isolation::Driver*>> Tiers::choose(std::string tier, Millis at_most)
     if (!co_await wait_probed(i, at_most))
       co_return make_error(Errc::deadline,
                            "tier " + which + " is still being probed; try again in a few seconds");
-    if (probes_[i]->works) co_return drivers_[i].get();
-    reasons += (reasons.empty() ? "" : "; ") + which + ": " + probes_[i]->reason;
+    const bool too_slow = any && probes_[i]->slow;
+    if (probes_[i]->works && !too_slow) co_return drivers_[i].get();
+    reasons += (reasons.empty() ? "" : "; ") + which + ": " +
+               (too_slow ? "only at the speed of an emulated CPU, so it must be named" : probes_[i]->reason);
   }
   for (const Missing& m : missing_)
     if (any || m.tier == *named)
@@ -73,8 +75,8 @@ Task<std::vector<Tiers::Found>> Tiers::all(Millis at_most) {
       found.probe = *probes_[i];
     else
       found.probe.reason = "its probe has not ended yet";
-    found.is_auto = found.probe.works && !auto_found;
-    auto_found = auto_found || found.probe.works;
+    found.is_auto = found.probe.works && !found.probe.slow && !auto_found;
+    auto_found = auto_found || found.is_auto;
     out.push_back(std::move(found));
   }
   for (const Missing& m : missing_) {

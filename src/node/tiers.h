@@ -21,7 +21,7 @@ class Tiers {
   explicit Tiers(std::vector<std::unique_ptr<isolation::Driver>> drivers, std::vector<Missing> missing = {});
 
   void start_probes(asio::any_io_executor executor);
-  // "" and "auto" are the strongest tier whose probe worked. Errc::unsupported with the probe's
+  // "" and "auto" are the strongest tier whose probe worked at native speed. Errc::unsupported with the probe's
   // reason, Errc::deadline while a probe has not ended, Errc::invalid for no tier's name.
   Task<Result<isolation::Driver*>> choose(std::string tier, Millis at_most);
   // Waits for the probes too; one that has not ended says so in its reason.

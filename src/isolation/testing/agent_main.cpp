@@ -101,7 +101,15 @@ std::string write_file(const std::string& path, long mebibytes) {
   const std::string block(1 << 20, 'x');
   long done = 0;
   errno = 0;
-  while (done < mebibytes && ::write(fd, block.data(), block.size()) == static_cast<ssize_t>(block.size())) ++done;
+  auto whole_block = [&] {
+    for (std::size_t at = 0; at < block.size();) {
+      const ssize_t n = ::write(fd, block.data() + at, block.size() - at);
+      if (n <= 0) return false;
+      at += static_cast<std::size_t>(n);
+    }
+    return true;
+  };
+  while (done < mebibytes && whole_block()) ++done;
   const int err = errno;
   ::close(fd);
   return std::to_string(done) + " written " + std::to_string(done == mebibytes ? 0 : err);
