@@ -49,7 +49,7 @@ class SignalBinding {
       const int count = ++state->signals;
       const bool passes = policy == OnInterrupt::exec || (policy == OnInterrupt::run && number == SIGINT);
       if (count == 1 && passes && state->pid != 0)
-        spawn(executor, "signal", pass_on(agent, state->pid, number == SIGINT ? SIGINT : SIGTERM));
+        spawn(executor, "signal", pass_on(state, agent, number == SIGINT ? SIGINT : SIGTERM));
       else if (count == 2 && policy == OnInterrupt::exec && state->pid != 0)
         spawn(executor, "signal", kill_and_stop(state, agent));
       else
@@ -71,11 +71,13 @@ class SignalBinding {
     int signals = 0;
     void stop() { if (stream) stream->cancel(); }
   };
-  static Task<void> pass_on(std::shared_ptr<AgentClient> agent, std::uint32_t pid, int number) {
-    const Status sent = co_await agent->signal(pid, number);
+  static Task<void> pass_on(std::shared_ptr<State> state, std::shared_ptr<AgentClient> agent, int number) {
+    Status sent = co_await agent->signal(state->pid, number);
     // The agent of a sandbox that an older Atoll started knows no SIGINT.
     if (!sent.ok() && sent.error().code == Errc::unsupported && number == SIGINT)
-      [[maybe_unused]] const Status again = co_await agent->signal(pid, SIGTERM);
+      sent = co_await agent->signal(state->pid, SIGTERM);
+    // Nobody's Ctrl-C is lost: what cannot be passed on ends the command here.
+    if (!sent.ok() && sent.error().code != Errc::not_found) state->stop();
   }
   static Task<void> kill_and_stop(std::shared_ptr<State> state, std::shared_ptr<AgentClient> agent) {
     [[maybe_unused]] const Status sent = co_await agent->signal(state->pid, SIGKILL);
