@@ -333,6 +333,25 @@ TEST(Http2, RapidResetsEndTheConnection) {
   pair.loop.run(work(*pair.client, pair.ends));
 }
 
+// Each request to a user's port ends so on the agent's channel, which all else of the sandbox needs too.
+TEST(Http2, AChannelSurvivesManyResets) {
+  Waiter waiter;
+  Pair pair(waiter.handler());
+  auto work = [](Http2Client& client) -> Task<void> {
+    for (int i = 0; i < 1000; ++i) {
+      auto head = request("GET", "/");
+      auto opened = co_await client.open(std::move(head), false);
+      EXPECT_TRUE(opened.ok()) << i;
+      if (!opened.ok()) co_return;
+      co_await sleep_for(Millis(0));
+      opened->reset();
+      co_await sleep_for(Millis(0));
+    }
+    EXPECT_TRUE((co_await client.ping(Millis(5000))).ok());
+  };
+  pair.loop.run(work(*pair.client));
+}
+
 TEST(Http2, CloseWakesWaitersAndIsNoLoss) {
   Waiter waiter;
   Pair pair(waiter.handler());

@@ -213,6 +213,7 @@ Http2Limits client_limits() {
   limits.stream_window_bytes = 512u << 10;
   limits.connection_window_bytes = 2u << 20;
   limits.frame_bytes_max = 16u << 10;
+  limits.resets_per_second_max = 200;
   limits.idle_frames_per_second_max = 200;
   limits.head_deadline = Millis(10'000);
   limits.idle_deadline = Millis(620'000);

@@ -14,7 +14,9 @@ struct Http2Limits {
   std::uint32_t stream_window_bytes = 1u << 20;
   std::uint32_t connection_window_bytes = 16u << 20;
   std::uint32_t frame_bytes_max = 256u << 10;
-  std::uint32_t resets_per_second_max = 200;  // more ends the connection (rapid reset)
+  // More ends the connection (rapid reset). On the channel each request to a user's port ends with a
+  // reset of its tunnel, so this is far above what one can carry.
+  std::uint32_t resets_per_second_max = 1'000'000;
   // Frames that cost work and carry nothing (PING, SETTINGS, PRIORITY, empty DATA); 0 = not counted.
   std::uint32_t idle_frames_per_second_max = 0;
   Millis head_deadline{0};   // preface and first SETTINGS, and each request's fields
