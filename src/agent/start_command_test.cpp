@@ -22,7 +22,8 @@ class StartCommandTest : public ::testing::Test {
   Status run(std::string start, std::string ready, Millis at_most = Millis(15'000)) {
     context_.boot.start_cmd = std::move(start);
     context_.boot.ready_cmd = std::move(ready);
-    context_.env = {{"HERE", folder_}};
+    // A home of its own: the login shell shall read no profile of this machine's user.
+    context_.env = {{"HERE", folder_}, {"HOME", folder_}};
     StartTimes times;
     times.ready = at_most;
     times.retry = Millis(10);
