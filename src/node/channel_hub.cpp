@@ -36,6 +36,7 @@ struct ChannelHub::Channel {
   UnixListener listener;
   std::optional<pid_t> init;
   std::deque<std::pair<UniqueFd, pid_t>> unjudged;  // before process 1 is known; at most kPendingMax
+  std::shared_ptr<asio::posix::stream_descriptor> silent;  // the VMM's newest connection, before its first byte
   UniqueFd waiting;                                 // without an edge: the newest connection
   std::size_t pending = 0;                          // given to the edge, no verdict yet
   bool ready = false;
@@ -108,6 +109,7 @@ void ChannelHub::close(const std::string& id) {
   it->second->closed = true;
   it->second->listener.close();
   it->second->waiting.reset();
+  if (it->second->silent) it->second->silent->close();
   it->second->unjudged.clear();
   channels_.erase(it);
   send(packet("gone", id), UniqueFd());
@@ -219,7 +221,7 @@ Task<void> ChannelHub::accept_agents(std::shared_ptr<Channel> channel) {
 }
 
 void ChannelHub::judge(Channel& channel, UniqueFd fd, pid_t peer) {
-  if (channel.check == PeerCheck::init_pid) {
+  if (channel.check != PeerCheck::none) {
     if (!channel.init) {
       if (channel.unjudged.size() >= kPendingMax) channel.unjudged.pop_front();
       channel.unjudged.emplace_back(std::move(fd), peer);
@@ -227,7 +229,21 @@ void ChannelHub::judge(Channel& channel, UniqueFd fd, pid_t peer) {
     }
     if (*channel.init != peer) return;
   }
-  offer(channel, std::move(fd));
+  if (channel.check != PeerCheck::vmm) return offer(channel, std::move(fd));
+  if (channel.silent) channel.silent->close();
+  channel.silent = std::make_shared<asio::posix::stream_descriptor>(executor_, fd.release());
+  spawn(executor_, "first byte of " + channel.info.id,
+        offer_when_it_speaks(channels_.at(channel.info.id), channel.silent));
+}
+
+// The edge waits for a preface only so long, and a guest takes its time to boot. Nothing is read here.
+Task<void> ChannelHub::offer_when_it_speaks(std::shared_ptr<Channel> channel,
+                                            std::shared_ptr<asio::posix::stream_descriptor> fd) {
+  const auto [error] = co_await fd->async_wait(asio::posix::stream_descriptor::wait_read,
+                                               asio::as_tuple(asio::use_awaitable));
+  if (error || channel->closed) co_return;
+  if (channel->silent == fd) channel->silent.reset();
+  offer(*channel, UniqueFd(fd->release()));
 }
 
 void ChannelHub::offer(Channel& channel, UniqueFd fd) {

@@ -18,7 +18,8 @@ struct ChannelInfo {
 
 enum class PeerCheck : std::uint8_t {
   none,      // the runtime connects in the sandbox's name (gVisor)
-  init_pid,  // the peer must be the sandbox's process 1, or its VMM
+  init_pid,  // the peer must be the sandbox's process 1
+  vmm,       // the peer must be the VMM; it connects before its guest has anything to say
 };
 
 // Takes what connects to the sandboxes' channel.sock and hands the descriptors to the edge; never
@@ -52,6 +53,7 @@ class ChannelHub {
   Task<void> write_edge(std::shared_ptr<Edge> edge);
   Task<void> accept_agents(std::shared_ptr<Channel> channel);
   void judge(Channel& channel, UniqueFd fd, pid_t peer);
+  Task<void> offer_when_it_speaks(std::shared_ptr<Channel> channel, std::shared_ptr<asio::posix::stream_descriptor> fd);
   void offer(Channel& channel, UniqueFd fd);
   void on_packet(std::string_view text);
   void log_refusal(Channel& channel, const std::string& reason);

@@ -10,6 +10,7 @@ namespace atl::node {
 namespace {
 
 constexpr Millis kProbeWait{30'000};
+constexpr Millis kEmulatedBootWait{25'000};
 // The agent gives the template's start command 20 s before it answers, and says why it did not.
 constexpr Millis kStartCommandWait{20'000};
 constexpr std::int64_t kDiskWarnEveryMs = 60'000;
@@ -130,7 +131,12 @@ ChannelInfo Node::channel_of(const Record& r) const {
 }
 
 PeerCheck Node::peer_check(const Record& r) const {
-  return r.tier == isolation::Tier::gvisor ? PeerCheck::none : PeerCheck::init_pid;
+  switch (r.tier) {
+    case isolation::Tier::container: return PeerCheck::init_pid;
+    case isolation::Tier::gvisor: return PeerCheck::none;
+    case isolation::Tier::microvm: return PeerCheck::vmm;
+  }
+  return PeerCheck::init_pid;
 }
 
 Task<Status> Node::save(Record record) {
@@ -254,6 +260,9 @@ Task<Status> Node::wait_ready(SandboxPtr sandbox) {
     watch = std::make_shared<asio::posix::stream_descriptor>(p_.executor, process->release());
     spawn(p_.executor, "start of " + r.id, on_early_exit(r.id, watch));
   }
+  // An emulated CPU boots in seconds, and on a busy host in many.
+  if (const auto* slow = r.receipt.if_contains("slow"); slow && slow->is_bool() && slow->get_bool())
+    sandbox->ready_wait += kEmulatedBootWait;
   const Status ready = co_await p_.hub.wait_ready(r.id, sandbox->ready_wait);
   if (watch) watch->close();
   co_return ready;
