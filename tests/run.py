@@ -30,6 +30,7 @@ UNIT_SECONDS_MAX = 600
 MARK = f"ATOLL_CHECK_RUN={os.getpid()}-{time.time_ns()}"
 E2E_SECONDS_MAX = 900
 FUZZ_SECONDS_IN_ALL = 60
+INTERPRETER = "template code-interpreter-v1"
 
 sys.path.insert(0, str(HERE / "e2e"))
 
@@ -172,6 +173,7 @@ class Check:
             "template minimal": (["templates/build", "minimal", "--root", CACHE, "--from", INSTALLED], 600),
             "runsc": (["nice", "-n", "5", "tools/build-runsc", CACHE / "runtimes", INSTALLED / "runtimes"], 1500),
             "clients": (["tools/clients", CACHE / "clients"], 900),
+            INTERPRETER: (["nice", "-n", "5", "templates/build", "code-interpreter-v1", "--root", CACHE, "--from", INSTALLED], 1500),
         }
         results = {}
 
@@ -182,8 +184,10 @@ class Check:
             self.report.say(f"prepared: {name}" if results[name][0] == 0 else f"NOT prepared: {name}")
 
         def others():
-            for name in ("clients", "template base", "template minimal", "runsc"):
-                step(name)
+            for name in ("clients", "template base", "template minimal", "runsc", INTERPRETER):
+                # Minutes and gigabytes from nothing; without it, its scenarios say that they are skipped.
+                if name != INTERPRETER or (not self.options.quick and self.wanted_interpreter()):
+                    step(name)
 
         worker = threading.Thread(target=others)
         worker.start()
@@ -191,11 +195,16 @@ class Check:
             step("build")
         worker.join()
         for name, (code, log) in results.items():
-            if code != 0 and name != "runsc":
+            if code != 0 and name not in ("runsc", INTERPRETER):
                 self.report.add(f"prepare {name}", Outcome(failed=[tail(log)]), 0)
         if results["runsc"][0] != 0:
             self.report.add("prepare runsc", Outcome(skipped=[f"tier gvisor: {tail(results['runsc'][1], 1)}"]), 0)
+        if results.get(INTERPRETER, (0,))[0] != 0:
+            self.report.add(f"prepare {INTERPRETER}", Outcome(skipped=[f"code interpreter: {tail(results[INTERPRETER][1], 1)}"]), 0)
         return results["build"][0] == 0
+
+    def wanted_interpreter(self):
+        return any(self.wanted(name) for name, _ in self.interpreter_jobs())
 
     @contextlib.contextmanager
     def progress(self, log):
@@ -235,8 +244,12 @@ class Check:
                 outcome.failed.append(f"left in /tmp: {sorted(os.listdir(folder))[:5]}")
             return outcome
 
+        def service(log):
+            env = dict(self.env, PYTHONPATH=str(TOP / "templates" / "code-interpreter-v1" / "service"))
+            return outcome_of_lines(run([sys.executable, HERE / "e2e" / "main.py", "interpreter_test"], UNIT_SECONDS_MAX, log, env), log)
+
         targets = [t for t in self.build_targets() if t.endswith("_test")]
-        self.items([(f"unit/{t}", lambda log, t=t: work(log, t)) for t in targets])
+        self.items([(f"unit/{t}", lambda log, t=t: work(log, t)) for t in targets] + [("unit/interpreter_service", service)])
 
     def fuzz(self):
         targets = sorted(p.stem for p in (TOP / "src").rglob("*_fuzz.cpp"))
@@ -312,7 +325,18 @@ class Check:
                      for v in python_versions]
             jobs += [(f"clients/js-{v}/{tier}", [TOP / "tools" / "with-node", CACHE / "node", "node", HERE / "clients" / "scenario.mjs", CACHE / "clients" / f"js-{v}", tier])
                      for v in js_versions]
+        if not self.options.quick:
+            jobs += [job for job in self.interpreter_jobs() if self.options.list or (CACHE / "templates" / "code-interpreter-v1").exists()]
         jobs.append(("clients/cli", [TOP / "tools" / "with-node", CACHE / "node", sys.executable, HERE / "clients" / "cli.py", CACHE / "clients" / "cli"]))
+        return jobs
+
+    def interpreter_jobs(self):
+        jobs, node = [], [TOP / "tools" / "with-node", CACHE / "node", "node"]
+        for tier in ["container", "gvisor"] if self.runsc().exists() else ["container"]:
+            python = CACHE / "clients" / "interpreter-python-2.11.5" / "bin" / "python"
+            jobs.append((f"clients/interpreter-python-2.11.5/{tier}", [python, HERE / "clients" / "interpreter.py", tier]))
+            jobs.append((f"clients/interpreter-js-2.8.0/{tier}",
+                         [*node, HERE / "clients" / "interpreter.mjs", CACHE / "clients" / "interpreter-js-2.8.0", tier]))
         return jobs
 
     def cleanliness(self, footprint):
