@@ -4,6 +4,8 @@ build_packages=(clang-19 mold ccache cmake ninja-build pkg-config protobuf-compi
   libboost1.81-dev libboost-json1.81-dev libnghttp2-dev libssl-dev libsodium-dev libprotobuf-dev libfmt-dev
   libcli11-dev libsqlite3-dev libseccomp-dev libgtest-dev zlib1g-dev)
 run_packages=(crun e2fsprogs iproute2 procps curl ca-certificates mmdebstrap uidmap)
+# QEMU runs microVMs, erofs-utils makes their root, lz4 unpacks their kernel.
+microvm_packages=(qemu-system-x86 erofs-utils lz4)
 demo_packages=()
 # Without a Go new enough for runsc, one is taken from PyPI into a folder of its own.
 gvisor_packages=()
