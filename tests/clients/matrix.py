@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the client scenarios with many published versions of the E2B clients, on each tier, and writes the
-result as a table into the README (between the marks `client matrix`).
+"""Runs the client scenarios with many published versions of the E2B clients, on each tier, by plain HTTP on one
+port and by host names with TLS, and writes the result as a table into the README (between the marks `client matrix`).
 
     sudo tests/clients/matrix.py                 all of it; clients are installed once into the cache
     sudo tests/clients/matrix.py --only python   what has this in its name
@@ -20,7 +20,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 sys.path.insert(0, str(TOP / "tests" / "e2e"))
-from harness import Instance  # noqa: E402
+from names import Names  # noqa: E402
+from test_domain import DOMAIN, DomainInstance  # noqa: E402
 
 PYTHON = ["2.19.0", "2.25.1", "2.30.0", "2.37.1", "2.45.1", "2.51.0", "2.58.0", "2.63.0"]
 JS = ["2.19.0", "2.24.0", "2.30.1", "2.37.0", "2.45.0", "2.51.0"]
@@ -32,8 +33,9 @@ BEGIN, END = "<!-- client matrix: written by tests/clients/matrix.py -->", "<!--
 
 
 class Client:
-    def __init__(self, kind, version, label, argv, tiers=True):
-        self.kind, self.version, self.label, self.argv, self.tiers = kind, version, label, argv, tiers
+    def __init__(self, kind, version, label, argv, columns=None):
+        """`columns`: the only ones that make sense for it; None = all."""
+        self.kind, self.version, self.label, self.argv, self.columns = kind, version, label, argv, columns
 
     @property
     def name(self):
@@ -49,13 +51,16 @@ def clients(cache):
     for v in JS:
         out.append(Client("js", v, "npm `e2b`", lambda tier, v=v: [*node, "node", HERE / "scenario.mjs", folder / f"js-{v}", tier]))
     for v in INTERPRETER_PYTHON:
+        # Older ones read no E2B_SANDBOX_URL, so they need a domain.
         out.append(Client("interpreter-python", v, "Python `e2b-code-interpreter`",
-                          lambda tier, v=v: [folder / f"interpreter-python-{v}" / "bin" / "python", HERE / "interpreter.py", tier]))
+                          lambda tier, v=v: [folder / f"interpreter-python-{v}" / "bin" / "python", HERE / "interpreter.py", tier],
+                          columns=("container, TLS", "gvisor, TLS") if v.startswith("2.8.") else None))
     for v in INTERPRETER_JS:
         out.append(Client("interpreter-js", v, "npm `@e2b/code-interpreter`",
                           lambda tier, v=v: [*node, "node", HERE / "interpreter.mjs", folder / f"interpreter-js-{v}", tier]))
     for v in CLI:
-        out.append(Client("cli", v, "npm `@e2b/cli`", lambda tier: [*node, sys.executable, HERE / "cli.py", folder / "cli"], tiers=False))
+        out.append(Client("cli", v, "npm `@e2b/cli`", lambda tier: [*node, sys.executable, HERE / "cli.py", folder / "cli"],
+                          columns=("container",)))
     return out
 
 
@@ -86,13 +91,21 @@ def cell(result):
     return text + (f", {skipped} skipped" if skipped else "")
 
 
-def table(rows, tiers):
-    head = ["client", "version", *tiers]
+def table(rows, columns):
+    head = ["client", "version", *columns]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for client, results in rows:
-        cells = [cell(results.get(tier)) for tier in tiers] if client.tiers else [cell(results.get("any"))] + [""] * (len(tiers) - 1)
+        cells = [cell(results.get(column)) for column in columns]
         lines.append(f"| {client.label} | {client.version} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def environments(instance):
+    """What a user exports, by mode."""
+    without = {k: v for k, v in os.environ.items() if k.lower() not in ("http_proxy", "https_proxy", "all_proxy")}
+    plain = dict(without, **instance.client_env())
+    names = {k: v for k, v in without.items() if k not in ("E2B_API_URL", "E2B_SANDBOX_URL")}
+    return {"": plain, ", TLS": dict(names, **instance.domain_env())}
 
 
 def write_readme(text):
@@ -116,21 +129,26 @@ def main():
     wanted = [c for c in clients(options.cache) if options.only in c.name]
     subprocess.run([TOP / "tools" / "clients", options.cache / "clients", *(c.name for c in wanted)], check=True)
     logs = Path(tempfile.mkdtemp(prefix="atoll-matrix-"))
+    os.environ.update(ATOLL_CACHE=str(options.cache), ATOLL_BUILD=str(options.build))
+    columns = [tier + mode for mode in ("", ", TLS") for tier in tiers]
     rows, bad = [], False
-    with Instance(options.cache, options.build) as instance:
-        env = dict(os.environ, **instance.client_env())
+    with Names(DOMAIN), DomainInstance() as instance:
+        modes = environments(instance)
         for client in wanted:
             results = {}
-            for tier in tiers if client.tiers else ["any"]:
-                results[tier] = run(client.argv(tier), env, logs / f"{client.name}-{tier}.log")
-                bad = bad or bool(results[tier][1])
-                print(f"{client.name:28} {tier:10} {cell(results[tier])}", flush=True)
-                for failure in results[tier][1]:
+            for column in columns:
+                tier, mode = column.split(",")[0], column[len(column.split(",")[0]):]
+                if client.columns and column not in client.columns:
+                    continue
+                results[column] = run(client.argv(tier), modes[mode], logs / f"{client.name}-{tier}{'-tls' if mode else ''}.log")
+                bad = bad or bool(results[column][1])
+                print(f"{client.name:28} {column:16} {cell(results[column])}", flush=True)
+                for failure in results[column][1]:
                     print(f"    {failure}", flush=True)
             rows.append((client, results))
     if not options.no_readme and not options.only:
         day = datetime.date.today().isoformat()
-        write_readme(f"Run of {day}, plain HTTP on one port.\n\n{table(rows, tiers)}")
+        write_readme(f"Run of {day}; TLS: `E2B_DOMAIN` alone, by host names. Numbers are steps of a scenario.\n\n{table(rows, columns)}")
     print(f"logs: {logs}")
     sys.exit(1 if bad else 0)
 
