@@ -86,6 +86,18 @@ void Disk::shut_down() {
   if (folder.valid()) ::ioctl(folder.get(), kExt4Shutdown, &flags);
 }
 
+Result<UniqueFd> copy_image(const std::string& from, const std::string& to) {
+  TRY(const UniqueFd source, open_fd(from, O_RDONLY));
+  struct stat info {};
+  if (::fstat(source.get(), &info) != 0) return os_error("stat", from);
+  TRY(UniqueFd target, open_fd(to, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  if (Status copied = copy_sparse(source.get(), target.get(), info.st_size, to); !copied.ok()) {
+    ::unlink(to.c_str());
+    return std::move(copied).error();
+  }
+  return target;
+}
+
 std::string DiskMaker::master_of(DiskSize size) const {
   return dir_ + "/master-" + std::to_string(size.bytes) + "-" + std::to_string(size.inodes) + ".img";
 }
@@ -118,13 +130,7 @@ Status DiskMaker::prepare(DiskSize size) const {
 }
 
 Result<UniqueFd> DiskMaker::make_image(DiskSize size, const std::string& image) const {
-  TRY(const UniqueFd from, open_fd(master_of(size), O_RDONLY));
-  TRY(UniqueFd to, open_fd(image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-  if (Status copied = copy_sparse(from.get(), to.get(), size.bytes, image); !copied.ok()) {
-    ::unlink(image.c_str());
-    return std::move(copied).error();
-  }
-  return to;
+  return copy_image(master_of(size), image);
 }
 
 Result<Disk> DiskMaker::make(DiskSize size, const std::string& image) const {

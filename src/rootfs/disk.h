@@ -50,6 +50,9 @@ class Disk {
   UniqueFd mount_;
 };
 
+// A sparse copy of an image that nobody writes now; its writable descriptor. Nothing is left of one that fails.
+Result<UniqueFd> copy_image(const std::string& from, const std::string& to);
+
 // Makes images of one size by a sparse copy of a master, on which mkfs ran once.
 class DiskMaker {
  public:

@@ -20,6 +20,8 @@ namespace {
 // As the container runtimes are told on the other tiers (isolation/oci/spec.cpp).
 constexpr rlim_t kOpenFilesMax = 1'048'576, kOpenFilesUsual = 65'536;
 
+constexpr char kSaveOption[] = "atoll.save", kWaits[] = "waits for its boot message\n";  // isolation/vm/saved_states.h
+
 Status open_log() {
   TRY(const std::string device, find_port(kLogPort));
   TRY(const UniqueFd log, open_fd(device, O_WRONLY));
@@ -45,6 +47,13 @@ Status give_as_stdin(const std::string& content) {
   return ok();
 }
 
+// Where the machine's memory is to be saved, the node must know when.
+void tell_that_it_waits() {
+  const auto line = read_file("/proc/cmdline", 4096);
+  if (!line.ok() || line->find(kSaveOption) == line->npos) return;
+  [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, kWaits, sizeof kWaits - 1);
+}
+
 void limit_resources() {
   const rlimit files{kOpenFilesUsual, kOpenFilesMax}, none{0, 0};
   ::setrlimit(RLIMIT_NOFILE, &files);
@@ -67,6 +76,7 @@ Status enter() {
   limit_resources();
   TRY(const std::string device, find_port(kBootPort));
   TRY(UniqueFd port, open_fd(device, O_RDONLY));
+  tell_that_it_waits();
   TRY(const BootMessage message, read_boot_message(port.get()));
   port.reset();
   CHECK_OK(reseed(message.entropy));

@@ -10,7 +10,7 @@
 
 namespace atl::isolation::testing {
 
-enum class Kind { fake, container, gvisor, microvm };
+enum class Kind { fake, container, gvisor, microvm, clone };  // microvm: each boots
 std::string name(Kind kind);
 
 // The host's end of one sandbox's channel.

@@ -45,7 +45,7 @@ const Status& private_mounts() {
 }  // namespace
 
 std::string name(Kind kind) {
-  constexpr const char* kNames[] = {"fake", "container", "gvisor", "microvm"};
+  constexpr const char* kNames[] = {"fake", "container", "gvisor", "microvm", "clone"};
   return kNames[static_cast<int>(kind)];
 }
 
@@ -90,7 +90,7 @@ std::string Channel::ask(const std::string& line) {
 std::optional<std::string> World::missing(Kind kind) {
   using atl::testing::Need;
   if (kind == Kind::fake) return std::nullopt;
-  if (kind == Kind::microvm) {
+  if (kind == Kind::microvm || kind == Kind::clone) {
     for (const Need need : {Need::root, Need::mkfs_ext4, Need::microvm})
       if (auto gone = atl::testing::missing(need)) return gone;
     if (!private_mounts().ok()) return private_mounts().error().message;
@@ -128,7 +128,7 @@ void World::restart_driver() {
     driver_ = std::make_unique<FakeDriver>(options);
     return;
   }
-  if (kind_ == Kind::microvm) return open_vm_driver();
+  if (kind_ == Kind::microvm || kind_ == Kind::clone) return open_vm_driver();
   OciDriver::Options options;
   options.tier = kind_ == Kind::gvisor ? Tier::gvisor : Tier::container;
   options.instance = instance_;
@@ -158,6 +158,7 @@ void World::open_vm_driver() {
   qemu.accelerator = std::getenv("ATOLL_TEST_KVM") ? vm::Accelerator::kvm : vm::Accelerator::emulation;
   options.vmms = {std::make_shared<vm::Qemu>(qemu)};
   options.tried = true;
+  options.clones = kind_ == Kind::clone;
   options.pool = &pool_;
   auto driver = VmDriver::open(options);
   ASSERT_TRUE(driver.ok()) << driver.error().message;
@@ -186,6 +187,7 @@ void World::make_template() {
     ASSERT_TRUE(make_dirs(dir_ + "/layers/lower/" + name, 0755).ok());
   ASSERT_TRUE(make_dirs(dir_ + "/layers/upper/home", 0755).ok());
   ASSERT_TRUE(write_file_atomic(dir_ + "/layers/lower/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0644).ok());
+  ASSERT_TRUE(write_file_atomic(dir_ + "/layers/lower/etc/machine-id", "", 0444).ok());
   ASSERT_TRUE(write_file_atomic(dir_ + "/layers/upper/etc-mark", "upper layer\n", 0644).ok());
   ASSERT_TRUE(write_file_atomic(home + "/template.json",
                                 R"({"name":"base","templateId":"base","buildId":"b1","layers":["lower","upper"]})", 0644)
@@ -196,7 +198,7 @@ Spec World::spec(const std::string& id) {
   Spec spec;
   spec.id = id;
   spec.template_dir = dir_ + "/templates/base";
-  const bool kernel = kind_ == Kind::gvisor || kind_ == Kind::microvm;  // has one of its own, which takes its part
+  const bool kernel = kind_ == Kind::gvisor || kind_ == Kind::microvm || kind_ == Kind::clone;  // has one of its own, which takes its part
   spec.limits = Limits{1, kernel ? 256ll << 20 : 64ll << 20, kernel ? 256 : 32, 64ll << 20, 4096};
   const auto next = kTestUidFirst + 65536 * static_cast<std::uint32_t>(1 + uid_bases_.size());
   spec.uid_base = uid_bases_.try_emplace(id, next).first->second;

@@ -11,28 +11,18 @@
 #include "base/fs.h"
 #include "isolation/host_facts.h"
 #include "isolation/oci/spec.h"
-#include "isolation/oci/stdio.h"
 #include "isolation/vm/boot_message.h"
 #include "isolation/vm/tsc.h"
-#include "isolation/vm/unix_socket.h"
 #include "isolation/vm/verify.h"
+#include "isolation/vm/vm_parts.h"
 
 namespace atl::isolation {
 namespace {
 
 constexpr int kKillMs = 10'000, kRemoveMs = 5'000;
-constexpr int kMachineMs = 15'000;  // from the VMM's start until its machine is made
 // The kernel, its modules and the agent need so much to come up.
 constexpr std::int64_t kMemoryBytesMin = 128ll << 20;
-constexpr std::size_t kVmmLogTailBytes = 2000;
 constexpr std::size_t kEntropyBytes = 64;  // agent/machine/boot_message.h
-
-std::string tail_of(const std::string& file) {
-  auto text = read_file(file, 4u << 20);
-  if (!text.ok()) return "";
-  while (!text->empty() && text->back() == '\n') text->pop_back();
-  return text->size() <= kVmmLogTailBytes ? *text : text->substr(text->size() - kVmmLogTailBytes);
-}
 
 std::int64_t unix_nanos() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -40,12 +30,6 @@ std::int64_t unix_nanos() {
 }
 
 }  // namespace
-
-struct VmDriver::Parts {
-  std::string initrd;
-  UniqueFd image, disk, log, control, vmm_log;
-  vm::BootChannel boot;
-};
 
 VmDriver::VmDriver(Options options, cgroup::Parent parent, std::string filter, std::string command_line)
     : options_(std::move(options)),
@@ -63,6 +47,8 @@ Result<std::unique_ptr<VmDriver>> VmDriver::open(Options options) {
   TRY(cgroup::Parent parent, cgroup::Parent::open(options.instance));
   TRY(std::string filter, vm::jail_filter());
   CHECK_OK(make_dirs(options.state_dir + "/jail", 0700));
+  // What an earlier process saved is bound to memory that went with it.
+  CHECK_OK(remove_tree(options.state_dir + "/machine-states"));
   std::string command_line = vm::kernel_command_line(vm::measure_tsc_khz());
   return std::unique_ptr<VmDriver>(
       new VmDriver(std::move(options), std::move(parent), std::move(filter), std::move(command_line)));
@@ -88,7 +74,19 @@ Result<Started> VmDriver::start_now(const Spec& spec, const vm::Vmm& vmm) {
   CHECK_OK(check(spec));
   if (parent_.group(spec.id).exists() || exists(dir_of(spec.id)))
     return make_error(Errc::exists, "sandbox " + spec.id + " exists on this host");
-  auto started = build(spec, vmm);
+  TRY(const std::string key, state_key(spec, vmm));
+  if (const auto saved = key.empty() ? nullptr : states_.find(key)) {
+    auto cloned = start_from(spec, vmm, saved);
+    if (cloned.ok()) return cloned;
+    log_warn("a saved machine did not go on; booting instead, now and later",
+             {{"sandbox", spec.id}, {"error", cloned.error().message}});
+    states_.drop(key);
+  }
+  return start_from(spec, vmm, nullptr);
+}
+
+Result<Started> VmDriver::start_from(const Spec& spec, const vm::Vmm& vmm, vm::SavedStatePtr saved) {
+  auto started = build(spec, vmm, std::move(saved));
   if (started.ok()) return started;
   const Status undone = destroy_now(spec.id);
   Error error = std::move(started).error();
@@ -96,101 +94,32 @@ Result<Started> VmDriver::start_now(const Spec& spec, const vm::Vmm& vmm) {
   return error;
 }
 
-Result<VmDriver::Parts> VmDriver::gather(const Spec& spec) {
-  TRY(const rootfs::Template from, rootfs::Template::open(spec.template_dir));
-  Parts parts;
-  TRY(parts.initrd, guest_.initramfs(spec.agent_path));
-  TRY(const std::string image, guest_.image(from));
-  TRY(parts.image, open_fd(image, O_RDONLY));
-  const rootfs::DiskSize size{spec.limits.disk_bytes, spec.limits.inodes};
-  {
-    const std::lock_guard lock(master_mutex_);
-    CHECK_OK(disks_.prepare(size));
-  }
-  CHECK_OK(make_dirs(dir_of(spec.id), 0700));
-  TRY(parts.disk, disks_.make_image(size, disk_of(spec.id)));
-  TRY(parts.log, open_fd(spec.log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
-  TRY(parts.vmm_log, open_fd(dir_of(spec.id) + "/vmm.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
-  TRY(parts.control, vm::listen_unix(dir_of(spec.id) + "/control.sock", 0600));
+Result<Started> VmDriver::build(const Spec& spec, const vm::Vmm& vmm, vm::SavedStatePtr saved) {
   TRY(const std::string message, vm::boot_message(spec, unix_nanos(), random_bytes(kEntropyBytes)));
-  TRY(parts.boot, vm::fill_boot_channel(message));
-  return parts;
-}
-
-Result<Started> VmDriver::build(const Spec& spec, const vm::Vmm& vmm) {
-  TRY(const std::string version, vmm.version());
-  TRY(const std::string release, guest_.kernel_release());
-  TRY(Parts parts, gather(spec));
+  TRY(Parts parts, gather(spec, message, saved));
   const cgroup::Group group = parent_.group(spec.id);
   CHECK_OK(group.create(vmm_limits(spec.limits, vmm)));
-  const json::object facts{{"runtime", vmm.name()},
-                           {"runtimeVersion", version},
-                           {"accelerator", vm::name(vmm.accelerator())},
-                           {"guestKernel", release},
-                           {"startedFrom", "boot"},
-                           {"vmmMemoryBytes", vmm_limits(spec.limits, vmm).memory_bytes}};
-  CHECK_OK(write_file_atomic(dir_of(spec.id) + "/machine.json", json::serialize(facts), 0600));
+  CHECK_OK(note_facts(spec, vmm, parts.start));
   {
     const std::lock_guard lock(mutex_);
     live_[spec.id] = Live{spec.limits.memory_bytes, spec.limits.disk_bytes};
   }
-  auto process = launch(spec, vmm, parts, group);
-  if (!process.ok()) {
-    Error error = std::move(process).error();
-    if (const std::string said = tail_of(dir_of(spec.id) + "/vmm.log"); !said.empty()) error.message += ": " + said;
-    return error;
-  }
-  return receipt_of(spec, *process, group);
+  TRY(const ProcessId process, launch(spec, vmm, parts, group));
+  TRY(const auto control, make_machine(spec, vmm, group, parts, process));
+  CHECK_OK(control->run());
+  return receipt_of(spec, process, group);
 }
 
-Result<ProcessId> VmDriver::launch(const Spec& spec, const vm::Vmm& vmm, Parts& parts,
-                                   const cgroup::Group& group) {
-  vm::Machine machine;
-  machine.vcpus = spec.limits.vcpus;
-  machine.memory_bytes = spec.limits.memory_bytes;
-  machine.command_line = command_line_;
-  machine.root_image = parts.image.get();
-  machine.disk = parts.disk.get();
-  machine.log = parts.log.get();
-  machine.boot = parts.boot.reader.get();
-  machine.boot_peer = parts.boot.writer.get();
-  machine.control = parts.control.get();
-  const vm::Launch launch = vmm.launch(machine, vm::Start::boot);
-
-  TRY(const UniqueFd filter, filled_pipe(filter_));
-  vm::Jail jail;
-  jail.program = options_.jail_path;
-  jail.root = options_.state_dir + "/jail";
-  jail.channel_dir = spec.channel_dir;
-  jail.kernel = guest_.kernel();
-  jail.initrd = parts.initrd;
-  jail.uid = spec.uid_base;
-  jail.file_bytes_max = static_cast<std::uint64_t>(spec.limits.disk_bytes);
-  jail.kvm = vmm.accelerator() == vm::Accelerator::kvm;
-  jail.seccomp_fd = filter.get();
-  Command command = vm::jail_command(jail, launch);
-  TRY(const UniqueFd in, open_fd("/dev/null", O_RDONLY));
-  command.stdin_fd = in.get();
-  command.stderr_fd = parts.vmm_log.get();
-  TRY(const auto procs, group.join_fds());
-  for (const UniqueFd& fd : procs) command.join_cgroup_fds.push_back(fd.get());
-  TRY(const Finished finished, run(command));
-  if (finished.exit_code != 0)
-    return make_error(Errc::internal, std::string(vmm.name()) + " did not start for sandbox " + spec.id);
-  TRY(const ProcessId process, identify(static_cast<pid_t>(std::strtol(finished.out.c_str(), nullptr, 10))));
-  // With the VMM's copy its socket goes too, so that its end is seen as such.
-  parts.control.reset();
-  CHECK_OK(make_machine(spec, vmm, group, jail, launch, process));
-  return process;
-}
-
-Status VmDriver::make_machine(const Spec& spec, const vm::Vmm& vmm, const cgroup::Group& group, const vm::Jail& jail,
-                              const vm::Launch& launch, ProcessId process) {
-  TRY(const auto control, vmm.connect(dir_of(spec.id) + "/control.sock", kMachineMs));
-  TRY([[maybe_unused]] const std::string emptied, run_ok(vm::empty_command(jail, launch, process.pid)));
-  // Before the guest's first instruction.
-  TRY([[maybe_unused]] const Started confined, receipt_of(spec, process, group));
-  return control->run();
+Status VmDriver::note_facts(const Spec& spec, const vm::Vmm& vmm, vm::Start start) const {
+  TRY(const std::string version, vmm.version());
+  TRY(const std::string release, guest_.kernel_release());
+  const json::object facts{{"runtime", vmm.name()},
+                           {"runtimeVersion", version},
+                           {"accelerator", vm::name(vmm.accelerator())},
+                           {"guestKernel", release},
+                           {"startedFrom", start == vm::Start::clone ? "clone" : "boot"},
+                           {"vmmMemoryBytes", vmm_limits(spec.limits, vmm).memory_bytes}};
+  return write_file_atomic(dir_of(spec.id) + "/machine.json", json::serialize(facts), 0600);
 }
 
 Result<Started> VmDriver::receipt_of(const Spec& spec, ProcessId init, const cgroup::Group& group) const {
@@ -283,7 +212,9 @@ Result<Usage> VmDriver::usage_now(const std::string& id) {
 Task<Result<Started>> VmDriver::start(Spec spec) {
   auto work = [this, spec = std::move(spec)]() -> Result<Started> {
     TRY(const auto vmm, vmm_that_works());
-    return start_now(spec, *vmm);
+    auto started = start_now(spec, *vmm);
+    if (started.ok()) save_ahead(spec, vmm);
+    return started;
   };
   co_return co_await run_blocking(*options_.pool, std::move(work));
 }

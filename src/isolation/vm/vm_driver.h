@@ -10,6 +10,7 @@
 #include "isolation/driver.h"
 #include "isolation/vm/guest_files.h"
 #include "isolation/vm/jail.h"
+#include "isolation/vm/saved_states.h"
 #include "rootfs/disk.h"
 
 namespace atl::isolation {
@@ -19,8 +20,12 @@ namespace atl::isolation {
 //
 //   <state_dir>/sandboxes/ID/vm/    disk.img, control.sock, vmm.log, machine.json
 //   <state_dir>/machine-disks/      the masters that disks are copied from
+//   <state_dir>/machine-states/     disks of saved machines; this process's alone
 //   <state_dir>/jail/               empty; jails are mounted on it, each in a namespace of its own
 //   cgroups atoll-<instance>/ID     the VMM
+//
+// The first sandbox of a template and size boots. Meanwhile another machine of the same kind is booted
+// up to where it waits for its boot message, and saved; what is created then is a clone of it.
 //
 // The VMM outlives the node and dials its channel again by itself. Process 1's standard error and
 // the kernel's console are the boot log.
@@ -38,6 +43,7 @@ class VmDriver final : public Driver {
     // it is here, which is the operator's leave to be slow.
     std::vector<std::shared_ptr<vm::Vmm>> vmms;
     bool tried = false;                // the first of them is known to work: start() need not find out
+    bool clones = true;                // false: every sandbox boots
     asio::thread_pool* pool = nullptr; // borrowed; outlives the driver
   };
   // Errc::unsupported where cgroups cannot be had. Needs root. Blocks for some 50 ms.
@@ -63,11 +69,22 @@ class VmDriver final : public Driver {
 
   // All of these block: they run on the pool.
   Result<Started> start_now(const Spec& spec, const vm::Vmm& vmm);
-  Result<Started> build(const Spec& spec, const vm::Vmm& vmm);
-  Result<Parts> gather(const Spec& spec);
+  Result<Started> start_from(const Spec& spec, const vm::Vmm& vmm, vm::SavedStatePtr saved);
+  Result<Started> build(const Spec& spec, const vm::Vmm& vmm, vm::SavedStatePtr saved);
+  Result<Parts> gather(const Spec& spec, std::string_view boot_message, vm::SavedStatePtr saved);
+  Status note_facts(const Spec& spec, const vm::Vmm& vmm, vm::Start start) const;
   Result<ProcessId> launch(const Spec& spec, const vm::Vmm& vmm, Parts& parts, const cgroup::Group& group);
-  Status make_machine(const Spec& spec, const vm::Vmm& vmm, const cgroup::Group& group, const vm::Jail& jail,
-                      const vm::Launch& launch, ProcessId process);
+  vm::Machine machine_of(const Spec& spec, const Parts& parts) const;
+  vm::Jail jail_of(const Spec& spec, const vm::Vmm& vmm, const Parts& parts, int filter) const;
+  // The jail is emptied and verified before the guest's first instruction.
+  Result<std::unique_ptr<vm::Control>> make_machine(const Spec& spec, const vm::Vmm& vmm, const cgroup::Group& group,
+                                                    const Parts& parts, ProcessId process);
+  // What a saved machine must have in common with a sandbox, as a name. "" = it must boot.
+  Result<std::string> state_key(const Spec& spec, const vm::Vmm& vmm);
+  void save_ahead(Spec spec, std::shared_ptr<vm::Vmm> vmm);
+  Result<vm::SavedStatePtr> make_state(Spec spec, const vm::Vmm& vmm);
+  Result<vm::SavedStatePtr> save_machine(const Spec& spec, const vm::Vmm& vmm, const std::string& disk);
+  Spec own_spec(const std::string& id, const Limits& limits) const;
   Result<Started> receipt_of(const Spec& spec, ProcessId init, const cgroup::Group& group) const;
   Status destroy_now(const std::string& id);
   Result<Started> adopt_now(const Spec& spec, ProcessId init);
@@ -90,7 +107,9 @@ class VmDriver final : public Driver {
   const json::object host_facts_;
   const rootfs::DiskMaker disks_;
   vm::GuestFiles guest_;
+  vm::SavedStates states_;
   std::mutex probe_mutex_, master_mutex_;
+  std::mutex saving_mutex_;                // one machine is saved at a time
   std::shared_ptr<vm::Vmm> chosen_;        // guarded by probe_mutex_
   std::string refusals_;                   // why others were not chosen
   mutable std::mutex mutex_;               // guards what follows: pool threads meet here

@@ -76,14 +76,7 @@ Status VmDriver::try_machine(const vm::Vmm& vmm, int within_ms) {
       }
   const std::string id = prefix + random_id(8);
   const std::string dir = options_.state_dir + "/" + id;
-  Spec spec;
-  spec.id = id;
-  spec.limits = Limits{1, kProbeMemoryBytes, 256, kProbeDiskBytes, kProbeInodes};
-  spec.uid_base = options_.probe_uid_base;
-  spec.hostname = "probe";
-  spec.channel_dir = dir + "/channel";
-  spec.agent_path = options_.agent_path;
-  spec.log_path = dir + "/boot.log";
+  Spec spec = own_spec(id, Limits{1, kProbeMemoryBytes, 256, kProbeDiskBytes, kProbeInodes});
   const std::string token = random_hex(kPrefaceBytes / 2);
   spec.boot_config = json::serialize(json::object{{"bootToken", token}, {"accessToken", ""}, {"sandboxId", id},
                                                   {"templateId", "probe"}, {"channel", "/run/atoll/channel.sock"}});
@@ -91,7 +84,7 @@ Status VmDriver::try_machine(const vm::Vmm& vmm, int within_ms) {
     TRY(spec.template_dir, make_template(dir));
     CHECK_OK(make_dirs(spec.channel_dir, 0755));
     TRY(const UniqueFd listener, vm::listen_unix(spec.channel_dir + "/channel.sock", 0666));
-    TRY([[maybe_unused]] const Started started, start_now(spec, vmm));
+    TRY([[maybe_unused]] const Started started, start_from(spec, vmm, nullptr));
     return await_preface(listener.get(), token, within_ms);
   };
   Status result = attempt();
