@@ -55,6 +55,7 @@ TEST_F(AccessTest, ForeignKeysCannotBeSeenOrDeleted) {
   const Seen foreign = h.call("DELETE", "/api-keys/" + id, "", "alpha");
   EXPECT_EQ(foreign.status, 404);
   EXPECT_EQ(foreign.text, h.call("DELETE", "/api-keys/00000000-0000-4000-8000-000000000000", "", "alpha").text);
+  EXPECT_EQ(h.call("PATCH", "/api-keys/" + id, R"({"name":"mine"})", "alpha").status, 404);
   EXPECT_EQ(h.call("GET", "/api-keys", "", "alpha").text.find(id), std::string::npos);
   EXPECT_EQ(h.call("GET", "/templates?teamID=project-beta", "", "alpha").status, 404);
 }
@@ -106,7 +107,12 @@ TEST_F(AccessTest, KeysAreMadeListedAndDeleted) {
   EXPECT_EQ(list.text.find(key), std::string::npos);
   const auto records = h.records->keys();
   for (const store::ApiKey& record : *records) EXPECT_EQ(record.hash.find(key.substr(4)), std::string::npos);
+  const Seen renamed = h.call("PATCH", "/api-keys/" + made.field("id"), R"({"name":"builds"})");
+  EXPECT_EQ(renamed.status, 200) << renamed.text;
+  EXPECT_EQ(renamed.field("name"), "builds");
+  EXPECT_EQ(h.call("PATCH", "/api-keys/" + made.field("id"), R"({"name":""})").status, 400);
   h.restart();
+  EXPECT_NE(h.call("GET", "/api-keys", "", "ci").text.find("\"builds\""), std::string::npos);
   EXPECT_EQ(h.call("GET", "/teams", "", "ci").body.at(0).at("apiKey").as_string(), key);
   EXPECT_EQ(h.call("DELETE", "/api-keys/" + made.field("id"), "", "alpha").status, 204);
   EXPECT_EQ(h.call("GET", "/api-keys", "", "ci").status, 401) << "deleted at once";

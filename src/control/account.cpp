@@ -19,6 +19,13 @@ Result<std::string> key_name(const std::string& text) {
   return name;
 }
 
+// The project's own key that the path names.
+std::optional<store::ApiKey> find_key(const Call& call) {
+  for (store::ApiKey& key : call.core.keys.of_project(call.project.id))
+    if (key.id == call.params.at(0)) return std::move(key);
+  return std::nullopt;
+}
+
 }  // namespace
 
 // The key that is shown is the caller's own: no other is known in plain text.
@@ -33,6 +40,11 @@ Task<Answer> list_teams(Call& call) {
   Answer answer = json_answer(200, out);
   answer.headers.set("Cache-Control", "no-store");
   co_return answer;
+}
+
+// E2B's former second kind of key. Its own answer where they are switched off.
+Task<Answer> no_access_tokens(Call&) {
+  co_return failure(410, "access tokens are not issued here; use an API key (POST /api-keys makes one)");
 }
 
 Task<Answer> list_keys(Call& call) {
@@ -62,12 +74,26 @@ Task<Answer> create_key(Call& call) {
   co_return answer;
 }
 
+Task<Answer> rename_key(Call& call) {
+  auto body = co_await call.body();
+  if (!body.ok()) co_return failure(body.error());
+  const auto name = key_name(*body);
+  if (!name.ok()) co_return invalid(name.error());
+  Core& core = call.core;
+  auto key = find_key(call);
+  if (!key) co_return failure(404, "the API key was not found");
+  auto write = [project = call.project.id, id = key->id, name = *name](store::Store& s) { return s.rename_key(project, id, name); };
+  const auto written = co_await core.on_store(std::move(write));
+  if (!written.ok()) co_return failure(written.error());
+  core.keys.rename(key->id, *name);
+  key->name = *name;
+  co_return json_answer(200, key_shape(*key));
+}
+
 Task<Answer> delete_key(Call& call) {
   Core& core = call.core;
   const std::string id = call.params.at(0);
-  const auto keys = core.keys.of_project(call.project.id);
-  const bool known = std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.id == id; });
-  if (!known) co_return failure(404, "the API key was not found");
+  if (!find_key(call)) co_return failure(404, "the API key was not found");
   auto remove = [project = call.project.id, id](store::Store& s) { return s.remove_key(project, id); };
   const auto removed = co_await core.on_store(std::move(remove));
   if (!removed.ok()) co_return failure(removed.error());

@@ -38,7 +38,7 @@ Answer invalid(const Error& error) {
 
 Answer with_retry(Answer answer, bool should_retry, std::int64_t after_s) {
   answer.headers.set("Should-Retry", should_retry ? "true" : "false");
-  answer.headers.set("Retry-After", std::to_string(after_s < 1 ? 1 : after_s));
+  if (should_retry) answer.headers.set("Retry-After", std::to_string(after_s < 1 ? 1 : after_s));
   return answer;
 }
 

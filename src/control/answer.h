@@ -26,7 +26,8 @@ Answer failure(const Error& error);
 // 400, in the words that E2B uses for what does not fit the schema.
 Answer invalid(const Error& error);
 
-// The `Should-Retry` and `Retry-After` headers that newer SDKs obey on 429, 502, 503 and 504.
+// The `Should-Retry` and `Retry-After` headers that newer SDKs obey on 429, 502, 503 and 504. Some
+// repeat whatever carries a Retry-After: it is absent where that could not help.
 Answer with_retry(Answer answer, bool should_retry, std::int64_t after_s = 1);
 
 }  // namespace atl::control

@@ -124,7 +124,7 @@ Task<void> Api::handle(rpc::Exchange& exchange) {
     bug = true;
   }
   if (bug) answer = failure(500, "internal error; the daemon's log has the reason", "internal_server_error");
-  if (answer.status >= 500)
+  if (answer.status >= 500 && answer.status != 501)
     log_warn("request", {{"method", exchange.request().method}, {"status", answer.status}, {"answer", answer.body}});
   rpc::ReplyHead head;
   head.status = answer.status;

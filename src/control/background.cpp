@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "control/follower.h"
@@ -9,6 +10,7 @@ namespace {
 constexpr Millis kEvery{5000};
 constexpr Millis kOrphanPause{1000};
 constexpr int kFlushEvery = 12;  // rounds: once a minute
+constexpr int kSampleEvery = 3;  // rounds: four times a minute
 
 Task<void> flush_last_used(Core& core) {
   auto used = core.keys.take_used();
@@ -72,6 +74,8 @@ Task<void> maintain(Core& core) {
     if (core.stopping) break;
     const auto read = co_await core.load_templates();
     if (!read.ok()) log_warn("templates were not read again", {{"error", read.error().message}});
+    core.cpu_before = std::exchange(core.cpu_last, co_await run_blocking(core.file_pool, [] { return read_cpu_times(); }));
+    if (round % kSampleEvery == 0) core.history.sample(core.index.take_activity(), core.now_ms());
     if (round % kFlushEvery != 0) continue;
     co_await flush_last_used(core);
     co_await prune(core);

@@ -47,7 +47,15 @@ Task<Status> Core::load() {
   auto read_uses = [](store::Store& s) { return s.template_uses(); };
   CO_TRY(auto found, co_await on_store(std::move(read_uses)));
   for (store::TemplateUse& use : found) uses[use.template_id] = use;
+  history.begin(now_ms());
+  cpu_before = cpu_last = co_await run_blocking(file_pool, [] { return read_cpu_times(); });
   co_return co_await load_templates();
+}
+
+void Core::node_seen(bool connected) {
+  if (node_connected == connected) return;
+  node_connected = connected;
+  node_changed_ms = now_ms();
 }
 
 void Core::add_orphan(std::string id) {

@@ -7,12 +7,15 @@
 #include "base/clock.h"
 #include "base/notifier.h"
 #include "control/api.h"
+#include "control/host_facts.h"
 #include "control/idempotency_book.h"
+#include "control/ids.h"
 #include "control/key_ring.h"
 #include "control/node_client.h"
 #include "control/quota.h"
 #include "control/sandbox_index.h"
 #include "control/template_catalog.h"
+#include "control/usage_history.h"
 #include "store/store.h"
 
 namespace atl::control {
@@ -20,7 +23,7 @@ namespace atl::control {
 // What the routes share: the parts that Api was built from, and what is kept in memory. Loop thread only.
 struct Core {
   Core(asio::any_io_executor on, ApiOptions with, store::Store& records, NodeClient& sandboxes, const Clock& time)
-      : executor(on), options(std::move(with)), store(records), node(sandboxes), clock(time), rate(time) {}
+      : executor(on), options(std::move(with)), store(records), node(sandboxes), clock(time), rate(time), node_changed_ms(now_ms()) {}
 
   asio::any_io_executor executor;
   const ApiOptions options;
@@ -38,7 +41,14 @@ struct Core {
   std::map<std::string, store::TemplateUse> uses;
   std::int64_t keys_loaded_ms = 0, templates_loaded_ms = 0;
 
+  UsageHistory history;
+  // Two readings of the machine's clocks, at least one round of maintain() apart once there are two.
+  CpuTimes cpu_before, cpu_last;
+  std::int64_t creates_done = 0, creates_failed = 0;  // since the api's start
+  const std::string service_id = new_uuid();          // of this run of the api
+
   bool node_connected = false;
+  std::int64_t node_changed_ms;  // when that last changed
   bool synced = false;  // a backlog of events has been compared with the store once
   Notifier synced_now;
 
@@ -64,6 +74,7 @@ struct Core {
   Task<Status> load_keys();
   Task<Status> load_templates();
   void add_orphan(std::string id);
+  void node_seen(bool connected);
 };
 
 // Changes of one sandbox that routes and events share.

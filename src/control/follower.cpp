@@ -26,7 +26,7 @@ Task<void> Follower::run() {
       pause = kBackOffFirst;
       told = false;
     }
-    core_.node_connected = false;
+    core_.node_seen(false);
     if (!told) log_warn("no events from the node, connecting again", {{"error", ended.error().message}});
     told = true;
     co_await core_.stop_now.wait(pause);
@@ -53,7 +53,8 @@ Task<Status> Follower::follow() {
     if (!event.backlog_end() || !backlog) continue;
     backlog = false;
     co_await after_backlog(opened, std::move(seen_alive));
-    core_.node_connected = core_.synced = true;
+    core_.synced = true;
+    core_.node_seen(true);
     core_.synced_now.notify();
     log_info("in step with the node", {{"sandboxes", core_.index.size()}});
   }

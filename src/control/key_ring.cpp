@@ -59,6 +59,11 @@ void KeyRing::remove(const std::string& id) {
   used_.erase(id);
 }
 
+void KeyRing::rename(const std::string& id, const std::string& name) {
+  for (auto& [hash, key] : by_hash_)
+    if (key.id == id) key.name = name;
+}
+
 const store::Project* KeyRing::open(std::string_view plaintext, std::int64_t now_ms) {
   if (plaintext.empty() || plaintext.size() > kKeyBytesMax) return nullptr;
   // Found by the key's hash: how long the look-up takes tells nothing of any key.

@@ -26,6 +26,7 @@ class KeyRing {
   void replace(std::vector<store::Project> projects, std::vector<store::ApiKey> keys);
   void add(store::ApiKey key);
   void remove(const std::string& id);
+  void rename(const std::string& id, const std::string& name);
 
   // The project that the plain key opens; nullptr: none. The time of use is noted.
   const store::Project* open(std::string_view plaintext, std::int64_t now_ms);

@@ -47,8 +47,7 @@ TEST_F(Quotas, TheThirdOfTwoIs429WithTruthfulHeaders) {
   ASSERT_EQ(refused.status, 429) << refused.text;
   EXPECT_EQ(refused.field("code"), "429");
   EXPECT_EQ(refused.headers.get_or("Should-Retry", ""), "false") << "both run for five minutes";
-  EXPECT_FALSE(refused.headers.get_or("Retry-After", "").empty());
-  EXPECT_EQ(refused.headers.get_or("Retry-After", "").find_first_not_of("0123456789"), std::string_view::npos);
+  EXPECT_FALSE(refused.headers.get("Retry-After")) << "clients that only know this one would wait for nothing";
   EXPECT_TRUE(refused.headers.get("RateLimit-Limit") && refused.headers.get("RateLimit-Remaining") &&
               refused.headers.get("RateLimit-Reset"));
   EXPECT_EQ(h.call("POST", "/sandboxes/" + first + "/timeout", R"({"timeout":4})", "small").status, 204);

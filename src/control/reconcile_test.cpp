@@ -22,6 +22,9 @@ class MortalStore final : public store::Store {
   Result<std::vector<store::Project>> projects() override { return real_.projects(); }
   Status add_key(const store::ApiKey& k) override { return real_.add_key(k); }
   Status remove_key(const std::string& p, const std::string& k) override { return real_.remove_key(p, k); }
+  Status rename_key(const std::string& p, const std::string& k, const std::string& n) override {
+    return real_.rename_key(p, k, n);
+  }
   Result<std::vector<store::ApiKey>> keys() override { return real_.keys(); }
   Status set_last_used(const std::vector<std::pair<std::string, std::int64_t>>& used) override {
     if (fate_.dead) return fate_.step();

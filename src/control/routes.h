@@ -74,7 +74,13 @@ Task<Answer> get_alias(Call& call);
 Task<Answer> list_teams(Call& call);  // account.cpp
 Task<Answer> list_keys(Call& call);
 Task<Answer> create_key(Call& call);
+Task<Answer> rename_key(Call& call);
 Task<Answer> delete_key(Call& call);
+Task<Answer> no_access_tokens(Call& call);
+Task<Answer> team_metrics(Call& call);  // team_metrics.cpp
+Task<Answer> team_metrics_max(Call& call);
+Task<Answer> list_nodes(Call& call);  // nodes.cpp
+Task<Answer> get_node(Call& call);
 Task<Answer> health(Call& call);  // own_routes.cpp
 Task<Answer> tiers(Call& call);
 Task<Answer> status(Call& call);

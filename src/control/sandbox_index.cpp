@@ -1,6 +1,7 @@
 #include "control/sandbox_index.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace atl::control {
 namespace {
@@ -51,8 +52,11 @@ void SandboxIndex::count(const Entry& entry, int sign) {
 void SandboxIndex::add(EntryPtr entry) {
   count(*entry, 1);
   const store::Sandbox& row = entry->row;
-  if (row.state == store::State::running)
-    projects_[row.project_id].running.emplace(Place{row.started_ms, row.id}, entry);
+  if (row.state == store::State::running) {
+    Project& project = projects_[row.project_id];
+    project.running.emplace(Place{row.started_ms, row.id}, entry);
+    project.activity.most = std::max(project.activity.most, static_cast<std::int64_t>(project.running.size()));
+  }
   by_id_[row.id] = std::move(entry);
 }
 
@@ -63,7 +67,10 @@ void SandboxIndex::update(const EntryPtr& entry, store::Sandbox row) {
     return;
   }
   remove(kept->row.id);
-  if (row.state == store::State::running && kept->row.state != store::State::running) kept->running_since = tick();
+  if (row.state == store::State::running && kept->row.state != store::State::running) {
+    kept->running_since = tick();
+    ++projects_[row.project_id].activity.starts;
+  }
   kept->row = std::move(row);
   add(kept);
 }
@@ -103,6 +110,34 @@ Use SandboxIndex::use(const std::string& project_id) const {
 std::int64_t SandboxIndex::running(const std::string& project_id) const {
   const auto at = projects_.find(project_id);
   return at == projects_.end() ? 0 : static_cast<std::int64_t>(at->second.running.size());
+}
+
+Use SandboxIndex::use_of_all() const {
+  Use all;
+  for (const auto& [id, project] : projects_) {
+    all.sandboxes += project.use.sandboxes;
+    all.vcpus += project.use.vcpus;
+    all.memory_mb += project.use.memory_mb;
+  }
+  return all;
+}
+
+std::int64_t SandboxIndex::running_of_all() const {
+  std::int64_t all = 0;
+  for (const auto& [id, project] : projects_) all += static_cast<std::int64_t>(project.running.size());
+  return all;
+}
+
+SandboxIndex::Activity SandboxIndex::activity(const std::string& project_id) const {
+  const auto at = projects_.find(project_id);
+  return at == projects_.end() ? Activity{} : at->second.activity;
+}
+
+std::map<std::string, SandboxIndex::Activity> SandboxIndex::take_activity() {
+  std::map<std::string, Activity> out;
+  for (auto& [id, project] : projects_)
+    out[id] = std::exchange(project.activity, Activity{static_cast<std::int64_t>(project.running.size()), 0});
+  return out;
 }
 
 std::int64_t SandboxIndex::first_end_ms(const std::string& project_id) const {

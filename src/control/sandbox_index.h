@@ -47,8 +47,18 @@ class SandboxIndex {
   // What a project holds now: everything that lives. What is `ending` is the node's to tidy up.
   Use use(const std::string& project_id) const;
   std::int64_t running(const std::string& project_id) const;
+  // Over all projects: what is promised of this host, and how many of those run.
+  Use use_of_all() const;
+  std::int64_t running_of_all() const;
   // The end of the project's running sandbox that ends first; 0 = none has one. Linear.
   std::int64_t first_end_ms(const std::string& project_id) const;
+
+  // What a project did since take_activity(): how many came to run, and the most that ran at once.
+  struct Activity {
+    std::int64_t most = 0, starts = 0;
+  };
+  Activity activity(const std::string& project_id) const;
+  std::map<std::string, Activity> take_activity();  // of every project that ever had a sandbox
 
   struct Page {
     std::vector<EntryPtr> entries;
@@ -72,6 +82,7 @@ class SandboxIndex {
   struct Project {
     std::map<Place, EntryPtr> running;
     Use use;
+    Activity activity;
   };
 
   void count(const Entry& entry, int sign);

@@ -192,11 +192,13 @@ Task<Answer> create_new(Call& call, CreateRequest asked, std::optional<store::Id
   }
   const auto row = co_await run_create(core, create);
   if (row.ok()) {
+    ++core.creates_done;
     if (create.keyed) core.idempotency.succeeded(create.keyed);
     log_info("sandbox created", {{"sandbox", row->id}, {"project", row->project_id}, {"tier", row->tier},
                                  {"ms", core.now_ms() - row->created_ms}});
     co_return created(core, *row, create.keyed != nullptr);
   }
+  ++core.creates_failed;
   Answer answer = node_failed(row.error());
   core.rate.give_back(call.project.id, call.project.quota.creates_per_minute);
   co_await drop_create(core, create.entry);

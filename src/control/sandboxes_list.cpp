@@ -43,7 +43,9 @@ Task<Answer> list_v1(Call& call) {
     query.metadata = std::move(*wanted);
   }
   const auto page = call.core.index.list(call.project.id, query, {});
-  co_return listing(page);
+  Answer answer = listing(page);
+  answer.headers.set("X-Total-Running", std::to_string(page.running_total));
+  co_return answer;
 }
 
 }  // namespace atl::control

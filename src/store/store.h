@@ -21,6 +21,7 @@ class Store {
 
   virtual Status add_key(const ApiKey& key) = 0;                                       // Errc::exists
   virtual Status remove_key(const std::string& project_id, const std::string& id) = 0;  // Errc::not_found; Errc::conflict: its last
+  virtual Status rename_key(const std::string& project_id, const std::string& id, const std::string& name) = 0;  // Errc::not_found
   virtual Result<std::vector<ApiKey>> keys() = 0;
   virtual Status set_last_used(const std::vector<std::pair<std::string, std::int64_t>>& key_ids_and_ms) = 0;
 

@@ -72,6 +72,16 @@ TEST_P(StoreContract, AKeyGoesOnlyFromItsOwnProject) {
   EXPECT_EQ(store_->remove_key("p2", "k2").error().code, Errc::not_found);
 }
 
+TEST_P(StoreContract, AKeyIsRenamedOnlyByItsOwnProject) {
+  ASSERT_TRUE(store_->add_project(a_project("p2"), a_key("k2", "p2")).ok());
+  EXPECT_EQ(store_->rename_key("p1", "k2", "stolen").error().code, Errc::not_found);
+  ASSERT_TRUE(store_->rename_key("p2", "k2", "ci").ok());
+  restart();
+  const auto keys = store_->keys();
+  ASSERT_TRUE(keys.ok());
+  for (const ApiKey& key : *keys) EXPECT_EQ(key.name, key.id == "k2" ? "ci" : a_key("k1", "p1").name);
+}
+
 TEST_P(StoreContract, AProjectKeepsItsLastKey) {
   ASSERT_TRUE(store_->add_key(a_key("k2", "p1")).ok());
   EXPECT_TRUE(store_->remove_key("p1", "k1").ok());

@@ -36,7 +36,7 @@ constexpr const char* kKeyColumns =
 
 // All statements, prepared once.
 struct Statements {
-  Statement add_project, add_key, remove_key, set_last_used, insert_sandbox, replace_sandbox, has_sandbox;
+  Statement add_project, add_key, remove_key, rename_key, set_last_used, insert_sandbox, replace_sandbox, has_sandbox;
   Statement add_idempotency, add_entry, add_use, remove_creating, entries, prune_idempotency, prune_sandboxes;
 };
 
@@ -47,6 +47,7 @@ Result<Statements> prepare_all(Database& db) {
   TRY(auto add_key, Statement::prepare(db, keys));
   TRY(auto remove_key, Statement::prepare(db, "DELETE FROM api_keys WHERE project_id=?1 AND id=?2 AND "
                                                     "(SELECT count(*) FROM api_keys WHERE project_id=?1) > 1"));
+  TRY(auto rename_key, Statement::prepare(db, "UPDATE api_keys SET name=?3 WHERE project_id=?1 AND id=?2"));
   TRY(auto set_last_used, Statement::prepare(db, "UPDATE api_keys SET last_used_ms=? WHERE id=?"));
   TRY(auto insert_sandbox, Statement::prepare(db, insert_sandbox_sql()));
   TRY(auto replace_sandbox, Statement::prepare(db, replace_sandbox_sql()));
@@ -62,7 +63,7 @@ Result<Statements> prepare_all(Database& db) {
   TRY(auto prune_idempotency, Statement::prepare(db, "DELETE FROM idempotency WHERE created_ms<?"));
   TRY(auto prune_sandboxes, Statement::prepare(db, "DELETE FROM sandboxes WHERE state='ended' AND ended_ms<? AND NOT "
       "EXISTS (SELECT 1 FROM idempotency WHERE sandbox_id=sandboxes.id)"));
-  return Statements{std::move(add_project), std::move(add_key), std::move(remove_key), std::move(set_last_used),
+  return Statements{std::move(add_project), std::move(add_key), std::move(remove_key), std::move(rename_key), std::move(set_last_used),
                     std::move(insert_sandbox), std::move(replace_sandbox), std::move(has_sandbox),
                     std::move(add_idempotency), std::move(add_entry), std::move(add_use), std::move(remove_creating),
                     std::move(entries), std::move(prune_idempotency), std::move(prune_sandboxes)};
@@ -105,6 +106,13 @@ class SqliteStore final : public Store {
     const bool there = std::any_of(left.begin(), left.end(),
                                    [&](const ApiKey& key) { return key.project_id == project_id && key.id == id; });
     if (there) return make_error(Errc::conflict, "this is the project's last API key; create another one first");
+    return make_error(Errc::not_found, "this project has no API key with that id");
+  }
+
+  Status rename_key(const std::string& project_id, const std::string& id, const std::string& name) override {
+    auto run = sql_.rename_key.run();
+    if (!run.bind(project_id).bind(id).bind(name).complete()) return db_.failure("rename a key");
+    if (db_.changes() > 0) return ok();
     return make_error(Errc::not_found, "this project has no API key with that id");
   }
 
