@@ -107,10 +107,11 @@ bool has_param(std::string_view target, std::string_view name) {
 // No sandbox is named: the agent's paths must tell by their credential; the rest is REST.
 Route unnamed(const rpc::RequestHead& request) {
   const auto path = path_of(request.target);
-  if (path == "/files") {
-    if (has_param(request.target, "signature")) return {Route::Kind::by_signature, "", kAgentPort, 0, ""};
-    if (request.headers.get("x-access-token")) return {Route::Kind::by_token, "", kAgentPort, 0, ""};
-  }
+  if (path == "/files" && has_param(request.target, "signature"))
+    return {Route::Kind::by_signature, "", kAgentPort, 0, ""};
+  // A sandbox connected to by Python clients before 2.20 is named in none of their requests.
+  if (is_agent_path(path) && request.headers.get("x-access-token"))
+    return {Route::Kind::by_token, "", kAgentPort, 0, ""};
   const bool agents = path == "/files" || path == "/files/compose" || path == "/metrics" || path == "/envs" ||
                       path.starts_with("/process.") || path.starts_with("/filesystem.");
   if (agents)

@@ -18,7 +18,7 @@ struct Route {
     agent,         // sandbox `id`, a path of the agent's protocol
     port,          // sandbox `id`, a user's server on `port`
     by_signature,  // the agent's /files; the sandbox is the one whose token made the signature
-    by_token,      // the agent's /files; the sandbox is the one that has this access token
+    by_token,      // a path of the agent's; the sandbox is the one that has this access token
     refused,       // answer `status` and `message`
   };
   Kind kind = Kind::rest;

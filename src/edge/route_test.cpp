@@ -79,6 +79,10 @@ TEST(Route, Table) {
       {"signed", request("127.0.0.1", "/files?path=a&signature=v1_x"), Kind::by_signature, "", 49983},
       {"token alone", request("127.0.0.1", "/files?path=a", {{"X-Access-Token", "t"}}), Kind::by_token, "",
        49983},
+      {"a call with a token alone", request("127.0.0.1", "/process.Process/Start", {{"X-Access-Token", "t"}}, "POST"), Kind::by_token, "",
+       49983},
+      {"health with a token alone", request("127.0.0.1", "/health", {{"X-Access-Token", "t"}}), Kind::by_token, "", 49983},
+      {"a control route with a token alone", request("127.0.0.1", "/init", {{"X-Access-Token", "t"}}, "POST"), Kind::rest},
       {"nothing that tells", request("127.0.0.1", "/files?path=a"), Kind::refused, "", 400},
       {"agent path without a sandbox", request("127.0.0.1", "/process.Process/List"), Kind::refused, "", 400},
   };
