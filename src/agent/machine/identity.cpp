@@ -19,13 +19,24 @@ namespace {
 // The kernel's least pid_max is RESERVED_PIDS + 1 (kernel/pid.c).
 constexpr std::int64_t kLeastPidMax = 301;
 
-Status replace_in_etc(const char* name, const std::string& content) {
+Status make_in_etc(const char* name) {
   const std::string path = std::string("/etc/") + name;
   ::unlink(path.c_str());
   TRY(const UniqueFd file, open_fd(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
+  return ok();
+}
+
+Status fill_in_etc(const char* name, const std::string& content) {
+  const std::string path = std::string("/etc/") + name;
+  TRY(const UniqueFd file, open_fd(path, O_WRONLY | O_NOFOLLOW));
   if (::write(file.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()))
     return os_error("write", path);
   return ok();
+}
+
+bool there(const char* path, mode_t kind) {
+  struct stat info {};
+  return ::lstat(path, &info) == 0 && (info.st_mode & S_IFMT) == kind;
 }
 
 }  // namespace
@@ -49,26 +60,34 @@ Status set_clock(std::int64_t unix_nanos) {
   return ok();
 }
 
+Status prepare_names() {
+  if (!there("/etc", S_IFDIR)) return ok();
+  struct stat info {};
+  const bool machine_id = ::lstat("/etc/machine-id", &info) == 0;
+  CHECK_OK(make_in_etc("hostname"));
+  CHECK_OK(make_in_etc("hosts"));
+  return machine_id ? make_in_etc("machine-id") : ok();
+}
+
 Status take_name(const BootMessage& message) {
   if (::sethostname(message.hostname.data(), message.hostname.size()) != 0)
     return os_error("sethostname", message.hostname);
-  struct stat info {};
-  if (::stat("/etc", &info) != 0 || !S_ISDIR(info.st_mode)) return ok();
-  CHECK_OK(replace_in_etc("hostname", message.hostname + "\n"));
-  CHECK_OK(replace_in_etc("hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" +
-                                       message.hostname + "\n"));
-  if (::lstat("/etc/machine-id", &info) != 0) return ok();
-  return replace_in_etc("machine-id", message.machine_id + "\n");
+  if (!there("/etc", S_IFDIR)) return ok();
+  CHECK_OK(fill_in_etc("hostname", message.hostname + "\n"));
+  CHECK_OK(fill_in_etc("hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" +
+                                    message.hostname + "\n"));
+  return there("/etc/machine-id", S_IFREG) ? fill_in_etc("machine-id", message.machine_id + "\n") : ok();
 }
 
-Status bound_pids(std::int64_t pids_max) {
+std::int64_t count_processes() {
+  const auto names = list_dir("/proc");
+  if (!names.ok()) return 0;
+  return std::count_if(names->begin(), names->end(), [](const std::string& n) { return n[0] >= '0' && n[0] <= '9'; });
+}
+
+Status bound_pids(std::int64_t pids_max, std::int64_t kernels) {
   if (pids_max <= 0) return ok();
-  std::int64_t kernel_threads = 0;
-  if (const auto names = list_dir("/proc"); names.ok())
-    kernel_threads = std::count_if(names->begin(), names->end(),
-                                   [](const std::string& n) { return n[0] >= '0' && n[0] <= '9'; });
-  const std::int64_t most = std::max(kLeastPidMax, pids_max + kernel_threads);
-  return write_file("/proc/sys/kernel/pid_max", std::to_string(most));
+  return write_file("/proc/sys/kernel/pid_max", std::to_string(std::max(kLeastPidMax, pids_max + kernels)));
 }
 
 }  // namespace atl::agent::machine

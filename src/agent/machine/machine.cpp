@@ -30,9 +30,8 @@ Status open_log() {
 }
 
 // The channel is a port here, not a socket of the host.
-Result<std::string> with_channel(const std::string& boot_config) {
+Result<std::string> with_channel(const std::string& boot_config, const std::string& device) {
   TRY(json::value config, parse_json(boot_config));
-  TRY(const std::string device, find_port(kChannelPort));
   config.as_object()["channel"] = device;
   return json::serialize(config);
 }
@@ -74,6 +73,9 @@ Status enter() {
   CHECK_OK(open_log());
   CHECK_OK(enter_root());
   limit_resources();
+  CHECK_OK(prepare_names());
+  const std::int64_t kernels = count_processes();
+  TRY(const std::string channel, find_port(kChannelPort));
   TRY(const std::string device, find_port(kBootPort));
   TRY(UniqueFd port, open_fd(device, O_RDONLY));
   tell_that_it_waits();
@@ -82,8 +84,8 @@ Status enter() {
   CHECK_OK(reseed(message.entropy));
   CHECK_OK(set_clock(message.unix_nanos));
   CHECK_OK(take_name(message));
-  CHECK_OK(bound_pids(message.pids_max));
-  TRY(const std::string config, with_channel(message.boot_config));
+  CHECK_OK(bound_pids(message.pids_max, kernels));
+  TRY(const std::string config, with_channel(message.boot_config, channel));
   return give_as_stdin(config);
 }
 

@@ -66,6 +66,8 @@ Status VmDriver::check(const Spec& spec) const {
 Limits VmDriver::vmm_limits(const Limits& asked, const vm::Vmm& vmm) const {
   Limits out = asked;
   out.memory_bytes = asked.memory_bytes + vmm.overhead_bytes();
+  // One more than its vCPUs: the thread that serves its disks and ports must not take their time.
+  out.vcpus = asked.vcpus + 1;
   out.pids = asked.vcpus + vmm.threads_max();
   return out;
 }
