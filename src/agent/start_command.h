@@ -7,7 +7,7 @@
 #include "agent/context.h"
 #include "agent/process/spawn.h"
 #include "agent/reaper.h"
-#include "agent/wakeup.h"
+#include "base/wakeup.h"
 
 namespace atl::agent {
 

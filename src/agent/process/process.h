@@ -11,7 +11,7 @@
 #include "agent/context.h"
 #include "agent/process/spawn.h"
 #include "agent/process/subscriber.h"
-#include "agent/wakeup.h"
+#include "base/wakeup.h"
 #include "proto/process.pb.h"
 
 namespace atl::agent {

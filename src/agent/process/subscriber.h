@@ -6,7 +6,7 @@
 
 #include "agent/process/event_encoder.h"
 #include "agent/process/exit_status.h"
-#include "agent/wakeup.h"
+#include "base/wakeup.h"
 
 namespace atl::agent {
 
