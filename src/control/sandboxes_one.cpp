@@ -22,10 +22,10 @@ Task<Answer> kill_sandbox(Call& call) {
 Task<Answer> put_network(Call& call) {
   auto body = co_await call.body();
   if (!body.ok()) co_return failure(body.error());
-  const Found found = running_sandbox(call);
-  if (!found.entry) co_return found.missing;
   auto asked = parse_network_update(*body);
   if (!asked.ok()) co_return invalid(asked.error());
+  const Found found = running_sandbox(call);
+  if (!found.entry) co_return found.missing;
   store::Sandbox row = found.entry->row;
   row.deny_out = std::move(asked->deny_out);
   call.core.index.update(found.entry, row);
