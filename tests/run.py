@@ -131,12 +131,16 @@ class Check:
         self.report = Report()
         # Not in /tmp, over which unit tests get a folder of their own.
         self.logs = Path(tempfile.mkdtemp(prefix="atoll-check-logs-", dir="/var/tmp"))
-        self.env = dict(os.environ, ATOLL_RUNSC=str(self.runsc()), ATOLL_CHECK_SLOT=str(os.getpid()),
+        self.env = dict(os.environ, ATOLL_RUNSC=str(self.runsc()), ATOLL_GUEST_KERNEL=str(self.guest_kernel()), ATOLL_CHECK_SLOT=str(os.getpid()),
                         **dict([MARK.split("=", 1)]))
 
     @staticmethod
     def runsc():
         return CACHE / "runtimes" / "runsc"
+
+    @staticmethod
+    def guest_kernel():
+        return CACHE / "guest" / "kernel"
 
     def wanted(self, name):
         return self.options.only in name
@@ -172,6 +176,7 @@ class Check:
             "template base": (["templates/build", "base", "--root", CACHE, "--from", INSTALLED], 1500),
             "template minimal": (["templates/build", "minimal", "--root", CACHE, "--from", INSTALLED], 600),
             "runsc": (["nice", "-n", "5", "tools/build-runsc", CACHE / "runtimes", INSTALLED / "runtimes"], 1500),
+            "guest kernel": (["tools/guest-kernel", CACHE / "guest" / "kernel"], 600),
             "clients": (["tools/clients", CACHE / "clients"], 900),
             INTERPRETER: (["nice", "-n", "5", "templates/build", "code-interpreter-v1", "--root", CACHE, "--from", INSTALLED], 1500),
         }
@@ -184,7 +189,7 @@ class Check:
             self.report.say(f"prepared: {name}" if results[name][0] == 0 else f"NOT prepared: {name}")
 
         def others():
-            for name in ("clients", "template base", "template minimal", "runsc", INTERPRETER):
+            for name in ("guest kernel", "clients", "template base", "template minimal", "runsc", INTERPRETER):
                 # Minutes and gigabytes from nothing; without it, its scenarios say that they are skipped.
                 if name != INTERPRETER or (not self.options.quick and self.wanted_interpreter()):
                     step(name)
@@ -195,12 +200,14 @@ class Check:
             step("build")
         worker.join()
         for name, (code, log) in results.items():
-            if code != 0 and name not in ("runsc", INTERPRETER):
+            if code != 0 and name not in ("runsc", "guest kernel", INTERPRETER):
                 self.report.add(f"prepare {name}", Outcome(failed=[tail(log)]), 0)
         if results["runsc"][0] != 0:
             self.report.add("prepare runsc", Outcome(skipped=[f"tier gvisor: {tail(results['runsc'][1], 1)}"]), 0)
         if results.get(INTERPRETER, (0,))[0] != 0:
             self.report.add(f"prepare {INTERPRETER}", Outcome(skipped=[f"code interpreter: {tail(results[INTERPRETER][1], 1)}"]), 0)
+        if results["guest kernel"][0] != 0:
+            self.report.add("prepare guest kernel", Outcome(skipped=[f"tier microvm: {tail(results['guest kernel'][1], 1)}"]), 0)
         return results["build"][0] == 0
 
     def wanted_interpreter(self):
@@ -225,7 +232,7 @@ class Check:
     @staticmethod
     def build_targets():
         tests = [f"{p.name}_test" for p in sorted((TOP / "src").iterdir()) if p.is_dir() and list(p.rglob("*_test.cpp"))]
-        return ["atolld", "atoll", "atoll-agent"] + tests
+        return ["atolld", "atoll", "atoll-agent", "atoll-jail"] + tests
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -298,13 +305,18 @@ class Check:
             return lambda log: outcome_of_lines(run(argv, E2E_SECONDS_MAX, log, env), log)
         own = ("e2e/domain", "e2e/crash")  # these start an instance of their own, and harm or configure it
         alone = [job for job in jobs if job[0].startswith("e2e/") and job[0] not in own]
-        shared = [job for job in jobs if job[0].startswith("clients/")]
+        machines = [job for job in jobs if job[0].endswith("/microvm")]
+        shared = [job for job in jobs if job[0].startswith("clients/") and job not in machines]
         if alone or shared:
             with Instance(CACHE, BUILD, self.env) as instance:
                 env = dict(self.env, **instance.client_env(), ATOLL_CHECK_QUICK="1" if self.options.quick else "")
                 for name, argv in alone:
                     self.item(name, work(argv, env))
                 self.items([(name, work(argv, env)) for name, argv in shared])
+        if machines:  # one after the other: an emulated CPU takes a whole one of the host's
+            with Instance(CACHE, BUILD, self.env, options=("--microvm-slow",)) as instance:
+                for name, argv in machines:
+                    self.item(name, work(argv, dict(self.env, **instance.client_env())))
         own_env = dict(self.env, ATOLL_CACHE=str(CACHE), ATOLL_BUILD=str(BUILD), ATOLL_CHECK_QUICK="1" if self.options.quick else "")
         for name, argv in jobs:
             if name in own:
@@ -327,6 +339,11 @@ class Check:
                      for v in js_versions]
         if not self.options.quick:
             jobs += [job for job in self.interpreter_jobs() if self.options.list or (CACHE / "templates" / "code-interpreter-v1").exists()]
+        machine_jobs = [("clients/python-2.63.0/microvm", [self.client_python(), HERE / "clients" / "scenario.py", "microvm"])]
+        if not self.options.quick:
+            machine_jobs.append(("clients/js-2.51.0/microvm", [TOP / "tools" / "with-node", CACHE / "node", "node", HERE / "clients" / "scenario.mjs", CACHE / "clients" / "js-2.51.0", "microvm"]))
+        if (self.guest_kernel() / "vmlinux").exists():
+            jobs += machine_jobs
         jobs.append(("clients/cli", [TOP / "tools" / "with-node", CACHE / "node", sys.executable, HERE / "clients" / "cli.py", CACHE / "clients" / "cli"]))
         return jobs
 

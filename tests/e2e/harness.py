@@ -47,11 +47,15 @@ class Instance:
         for layer in (self.cache / "layers").iterdir():
             os.symlink(layer, self.root / "layers" / layer.name)
         shutil.copytree(self.cache / "templates", self.root / "templates")
+        (self.root / "guest").mkdir()
+        for image in (self.cache / "guest").glob("image-*.erofs"):
+            os.symlink(image, self.root / "guest" / image.name)
         runsc = self.cache / "runtimes" / "runsc"
         first, count = uid_range()
         self.options = ["--root", self.root, "--run-dir", self.run, "--port", "0", "--instance", self.folder.name[-8:].lower().replace("_", "x"),
                         "--uid-first", first, "--uid-ranges", count // 65536, "--agent", self.build / "src" / "atoll-agent",
-                        "--runsc", runsc if runsc.exists() else "/nonexistent", *self.more_options]
+                        "--runsc", runsc if runsc.exists() else "/nonexistent", "--jail", self.build / "src" / "atoll-jail",
+                        "--guest-kernel", self.cache / "guest" / "kernel", *self.more_options]
         try:
             self.atolld("bootstrap")
             self.start()
