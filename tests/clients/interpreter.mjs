@@ -1,15 +1,11 @@
 // The JavaScript code interpreter client's scenario: node interpreter.mjs FOLDER_WITH_CLIENT TIER
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { equal, exitCode, step } from './steps.mjs'
 
 const [folder, tier] = process.argv.slice(2)
 const { Sandbox, NotFoundError, TimeoutError } = createRequire(join(folder, 'package.json'))('@e2b/code-interpreter')
-let failed = false
 
-function equal(found, wanted) {
-  if (JSON.stringify(found) !== JSON.stringify(wanted))
-    throw new Error(`found ${JSON.stringify(found)}, wanted ${JSON.stringify(wanted)}`)
-}
 async function rejects(work, kind) {
   try {
     await work()
@@ -18,16 +14,6 @@ async function rejects(work, kind) {
     return error
   }
   throw new Error(`did not throw ${kind.name}`)
-}
-async function step(name, work) {
-  try {
-    await work()
-    console.log(`ok ${name}`)
-  } catch (error) {
-    failed = true
-    console.log(error.stack)
-    console.log(`not ok ${name}: ${String(error.message).split('\n')[0].slice(0, 200)}`)
-  }
 }
 
 const sandbox = await Sandbox.create({ metadata: { 'atoll.tier': tier }, timeoutMs: 300_000, envs: { FROM_CREATE: 'yes' } })
@@ -109,4 +95,4 @@ await step('private traffic', async () => {
     await own.kill()
   }
 })
-process.exit(failed ? 1 : 0)
+process.exit(exitCode())

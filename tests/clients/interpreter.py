@@ -4,18 +4,13 @@ import os
 import sys
 import threading
 import time
-import traceback
 
 import e2b
 from e2b_code_interpreter import AsyncSandbox, Sandbox
+from steps import expect, leave, report
 
 TIER = sys.argv[1]
 METADATA = {"atoll.tier": TIER}
-failed = False
-
-
-def expect(found, wanted):
-    assert found == wanted, f"found {found!r}, wanted {wanted!r}"
 
 
 def raises(kind, work):
@@ -232,16 +227,6 @@ class Scenario:
 STEPS = [name for name, value in vars(Scenario).items() if callable(value) and not name.startswith("_")]
 
 
-def report(name, error=None):
-    global failed
-    if error is None:
-        print(f"ok {name}", flush=True)
-        return
-    failed = True
-    traceback.print_exception(error)
-    print(f"not ok {name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
-
-
 def attempt(name, work):
     try:
         work()
@@ -298,5 +283,4 @@ except Exception as error:
 if not sys.argv[2:]:
     attempt("async", lambda: asyncio.run(async_part()))
     attempt("private", private_part)
-sys.stdout.flush()
-os._exit(1 if failed else 0)
+leave()

@@ -1,16 +1,12 @@
 // One scenario for every version of the JavaScript client: node scenario.mjs FOLDER_WITH_E2B TIER
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { equal, exitCode, step } from './steps.mjs'
 
 const [folder, tier] = process.argv.slice(2)
 const e2b = createRequire(join(folder, 'package.json'))('e2b')
 const { Sandbox } = e2b
-let failed = false
 
-function equal(found, wanted) {
-  if (JSON.stringify(found) !== JSON.stringify(wanted))
-    throw new Error(`found ${JSON.stringify(found)}, wanted ${JSON.stringify(wanted)}`)
-}
 async function rejects(work, name) {
   try {
     await work()
@@ -19,16 +15,6 @@ async function rejects(work, name) {
     return error
   }
   throw new Error(`did not throw ${name}`)
-}
-async function step(name, work) {
-  try {
-    await work()
-    console.log(`ok ${name}`)
-  } catch (error) {
-    failed = true
-    console.log(error.stack)
-    console.log(`not ok ${name}: ${String(error.message).split('\n')[0].slice(0, 200)}`)
-  }
 }
 
 const sandbox = await Sandbox.create('base', {
@@ -123,4 +109,4 @@ await step('kill', async () => {
   equal([await sandbox.kill(), await Sandbox.kill(sandbox.sandboxId), await sandbox.isRunning()], [true, false, false])
   await rejects(() => sandbox.commands.run('true'), 'SandboxNotFoundError')
 })
-process.exit(failed ? 1 : 0)
+process.exit(exitCode())

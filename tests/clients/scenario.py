@@ -1,29 +1,13 @@
 """One scenario for every version of the Python client, sync and async: python scenario.py TIER"""
 import asyncio
-import os
 import sys
 import time
-import traceback
 
 import e2b
 from e2b import AsyncSandbox, Sandbox
+from steps import expect, leave, report
 
 TIER = sys.argv[1]
-failed = False
-
-
-def report(name, error=None):
-    global failed
-    if error is None:
-        print(f"ok {name}", flush=True)
-        return
-    failed = True
-    traceback.print_exception(error)
-    print(f"not ok {name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
-
-
-def expect(found, wanted):
-    assert found == wanted, f"found {found!r}, wanted {wanted!r}"
 
 
 class Sync:
@@ -199,7 +183,4 @@ for part in (async_part, newest_part):
         asyncio.run(part())
     except Exception as error:
         report(part.__name__, error)
-# Not sys.exit: the client's native HTTP threads (pyqwest) may call into an interpreter that is being
-# taken down, which Python answers with abort(). What is tested here has been reported by now.
-sys.stdout.flush()
-os._exit(1 if failed else 0)
+leave()
