@@ -160,7 +160,8 @@ Task<Answer> repeat(Call& call, KeyedPtr keyed, std::string body_hash) {
   while (keyed->pending) {
     const auto left = std::chrono::duration_cast<Millis>(until - std::chrono::steady_clock::now());
     if (left.count() <= 0)
-      co_return with_retry(failure(409, "the first create with this Idempotency-Key has not ended yet"), true);
+      co_return with_retry(
+          failure(409, "the first create with this Idempotency-Key has not ended yet", "sandbox_start_in_flight"), true);
     co_await keyed->settled.wait(left);
   }
   if (keyed->failed) co_return *keyed->failed;

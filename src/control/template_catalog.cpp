@@ -37,6 +37,14 @@ Result<Template> read_one(const std::string& folder, const std::string& name) {
   return out;
 }
 
+// Identifiers are the same in either case.
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
+}
+
 }  // namespace
 
 Result<std::vector<Template>> TemplateCatalog::read(const std::string& templates_dir) {
@@ -59,15 +67,17 @@ Result<std::vector<Template>> TemplateCatalog::read(const std::string& templates
 void TemplateCatalog::replace(std::vector<Template> templates) {
   templates_ = std::move(templates);
   by_key_.clear();
-  for (std::size_t i = 0; i < templates_.size(); ++i) by_key_.emplace(templates_[i].id, i);
+  for (std::size_t i = 0; i < templates_.size(); ++i) by_key_.emplace(lower(templates_[i].id), i);
   // A name wins over another template's id.
-  for (std::size_t i = 0; i < templates_.size(); ++i) by_key_[templates_[i].name] = i;
+  for (std::size_t i = 0; i < templates_.size(); ++i) by_key_[lower(templates_[i].name)] = i;
 }
 
-const Template* TemplateCatalog::resolve(std::string_view asked, const store::Project& project) const {
+const Template* TemplateCatalog::resolve(std::string_view name, const store::Project& project) const {
+  const std::string lowered = lower(name);
+  std::string_view asked = lowered;
   if (const auto slash = asked.find('/'); slash != std::string_view::npos) {
     const std::string_view space = asked.substr(0, slash);
-    if (space != project.name && space != project.id) return nullptr;
+    if (space != lower(project.name) && space != lower(project.id)) return nullptr;
     asked.remove_prefix(slash + 1);
   }
   if (const auto colon = asked.find(':'); colon != std::string_view::npos) {

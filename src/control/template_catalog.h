@@ -26,9 +26,9 @@ class TemplateCatalog {
   static Result<std::vector<Template>> read(const std::string& templates_dir);
 
   void replace(std::vector<Template> templates);
-  // By name or id, lower case, with an optional `:default` tag and an optional `namespace/` that
+  // By name or id, in either case, with an optional `:default` tag and an optional `namespace/` that
   // must be the project's name or id. nullptr: there is none.
-  const Template* resolve(std::string_view asked, const store::Project& project) const;
+  const Template* resolve(std::string_view name, const store::Project& project) const;
   const std::vector<Template>& all() const { return templates_; }
 
  private:
