@@ -292,7 +292,7 @@ class Check:
 
     def end_to_end(self):
         e2e = [(f"e2e/{n}", [self.client_python(), HERE / "e2e" / "main.py", f"test_{n}"])
-               for n in ("sandbox", "control", "attacks", "cli", "domain", "crash")]
+               for n in ("sandbox", "control", "api", "traps", "attacks", "cli", "domain", "crash")]
         jobs = [job for job in e2e + self.client_jobs() if self.wanted(job[0])]
         if self.options.list:
             return print("\n".join(name for name, _ in jobs))
