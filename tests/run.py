@@ -290,6 +290,18 @@ class Check:
             return outcome_of_lines(run([sys.executable, HERE / "tidy" / "tidy.py"], 120, log), log)
         self.item("tidy", work)
 
+    def nested_kvm(self):
+        if self.options.quick:
+            return
+
+        def work(log):
+            if not (self.guest_kernel() / "nested" / "order").exists():
+                return Outcome(skipped=["KVM in an emulated machine: no guest kernel"])
+            argv = [sys.executable, HERE / "nested_kvm.py", BUILD, self.guest_kernel()]
+            code = run(argv, 700, log, self.env)
+            return Outcome(passed=1) if code == 0 else Outcome(failed=[f"exit {code}:\n{tail(log)}"])
+        self.item("microvm with KVM, nested", work)
+
     def end_to_end(self):
         judge = CACHE / "clients" / "jsonschema-4.23.0" / "bin" / "python"
         e2e = [(f"e2e/{n}", [judge if n == "api" else self.client_python(), HERE / "e2e" / "main.py", f"test_{n}"])
@@ -371,6 +383,7 @@ class Check:
         if self.options.only != "tidy" and self.prepare():
             self.unit()
             self.end_to_end()
+            self.nested_kvm()
             self.fuzz()
             self.cleanliness(footprint)
         if self.options.list:

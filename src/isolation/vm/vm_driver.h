@@ -43,6 +43,9 @@ class VmDriver final : public Driver {
     // it is here, which is the operator's leave to be slow.
     std::vector<std::shared_ptr<vm::Vmm>> vmms;
     bool tried = false;                // the first of them is known to work: start() need not find out
+    // Hardware boots in well under a second. Some hosts have a /dev/kvm that answers and yet runs no
+    // stock kernel: those are not waited for.
+    int hardware_trial_ms = 8'000;
     bool clones = true;                // false: every sandbox boots
     asio::thread_pool* pool = nullptr; // borrowed; outlives the driver
   };

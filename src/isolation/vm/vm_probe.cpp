@@ -11,9 +11,7 @@ namespace atl::isolation {
 namespace {
 
 constexpr std::int64_t kProbeMemoryBytes = 128ll << 20, kProbeDiskBytes = 64ll << 20, kProbeInodes = 4096;
-// Hardware boots in well under a second. Some hosts have a /dev/kvm that answers and yet runs no
-// stock kernel: those are not waited for.
-constexpr int kHardwareMs = 8'000, kEmulatedMs = 25'000;
+constexpr int kEmulatedMs = 25'000;
 constexpr std::size_t kPrefaceBytes = 64;
 constexpr std::size_t kLogTailBytes = 400;
 
@@ -113,7 +111,7 @@ Result<std::shared_ptr<vm::Vmm>> VmDriver::try_all() {
     const bool hardware = vmm->accelerator() == vm::Accelerator::kvm;
     Status tried = hardware && ::access("/dev/kvm", R_OK | W_OK) != 0
                        ? Status(make_error(Errc::unsupported, "this host has no /dev/kvm"))
-                       : try_machine(*vmm, hardware ? kHardwareMs : kEmulatedMs);
+                       : try_machine(*vmm, hardware ? options_.hardware_trial_ms : kEmulatedMs);
     if (tried.ok()) {
       chosen_ = vmm;
       return chosen_;
