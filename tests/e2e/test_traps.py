@@ -8,6 +8,7 @@ import socket
 import time
 import unittest
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import e2b
 from connect_wire import END, Box, envelope, shell, until
@@ -141,8 +142,8 @@ class ControlPlane(Trap):
         made = self.another(timeout=200)["sandboxID"]
         self.assertEqual(send("POST", f"/sandboxes/{made}/connect", {"timeout": 10}).status, 200)
         self.assertGreater(seconds_left(made), 150, "connect never shortens")
-        send("POST", f"/sandboxes/{made}/timeout", {"timeout": 5})
-        self.assertLess(seconds_left(made), 7, "timeout may")
+        send("POST", f"/sandboxes/{made}/timeout", {"timeout": 9})
+        self.assertLess(seconds_left(made), 10, "timeout may")
         send("POST", f"/sandboxes/{made}/refreshes", {"duration": 1})
         self.assertGreater(seconds_left(made), 12, "refreshes has a floor of 15 s")
         self.refused(send("POST", f"/sandboxes/{made}/pause", {}), 501)
@@ -151,7 +152,6 @@ class ControlPlane(Trap):
         self.refused(send("POST", "/v2/sandboxes", {"templateID": "base", "autoPause": True}), 501)
         self.assertEqual(kill(made).status, 204)
         self.refused(kill(made), 404)
-        send("POST", f"/sandboxes/{self.sandbox_id}/timeout", {"timeout": -5 + 305})
 
     def test_19_templates_by_escaped_names_with_tags_and_builds_are_refused_today(self):
         project = send("GET", "/teams").json[0]["name"]
@@ -450,7 +450,9 @@ class NewerClients(Trap):
 
     def test_repeats_of_creates_that_came_too_fast_succeed_after_the_wait(self):
         _, key = other_project(per_minute=6)
-        made = [send("POST", "/v2/sandboxes", {"templateID": "base", "timeout": 60}, key=key).json["sandboxID"] for _ in range(6)]
+        one = lambda _: send("POST", "/v2/sandboxes", {"templateID": "base", "timeout": 60}, key=key).json["sandboxID"]
+        with ThreadPoolExecutor(6) as pool:  # at once: a slow machine would have earned the next one meanwhile
+            made = list(pool.map(one, range(6)))
         refused = send("POST", "/v2/sandboxes", {"templateID": "base"}, key=key)
         self.assertEqual((refused.status, refused.headers["RateLimit-Limit"], refused.headers["RateLimit-Remaining"]), (429, "6", "0"))
         self.assertLessEqual(int(refused.headers["Retry-After"]), 10)
