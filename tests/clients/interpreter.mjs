@@ -90,7 +90,8 @@ await step('private traffic', async () => {
   try {
     equal((await own.runCode('1')).text, '1')
     const headers = { 'E2b-Sandbox-Id': own.sandboxId, 'E2b-Sandbox-Port': '49999' }
-    equal((await fetch(process.env.E2B_SANDBOX_URL + '/contexts', { headers })).status, 403)
+    const at = process.env.E2B_SANDBOX_URL ?? `https://${own.getHost(49999)}` // in domain mode the host says which
+    equal((await fetch(at + '/contexts', { headers })).status, 403)
   } finally {
     await own.kill()
   }

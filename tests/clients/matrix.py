@@ -3,15 +3,15 @@
 port and by host names with TLS, and writes the result as a table into the README (between the marks `client matrix`).
 
     sudo tests/clients/matrix.py                 all of it; clients are installed once into the cache
-    sudo tests/clients/matrix.py --only python   what has this in its name
+    sudo tests/clients/matrix.py --only js-2.19  what has this in its name; the other rows stay as they were
     sudo tests/clients/matrix.py --no-readme
 
 It starts an Atoll of its own from a build and leaves nothing behind. `./check` runs a small part of it.
 """
 import argparse
 import datetime
+import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +29,7 @@ CLI = ["2.19.0"]
 INTERPRETER_PYTHON = ["2.8.1", "2.11.5"]
 INTERPRETER_JS = ["2.8.0"]
 SECONDS_MAX = 300
+RECORD = HERE / "matrix.json"  # of each client its last run
 BEGIN, END = "<!-- client matrix: written by tests/clients/matrix.py -->", "<!-- end of client matrix -->"
 
 
@@ -91,12 +92,14 @@ def cell(result):
     return text + (f", {skipped} skipped" if skipped else "")
 
 
-def table(rows, columns):
-    head = ["client", "version", *columns]
+def table(known, record, columns):
+    head = ["client", "version", *columns, "run of"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for client, results in rows:
-        cells = [cell(results.get(column)) for column in columns]
-        lines.append(f"| {client.label} | {client.version} | " + " | ".join(cells) + " |")
+    for client in known:
+        row = record.get(client.name)
+        if row:
+            cells = [row["results"].get(column, "") for column in columns]
+            lines.append(f"| {client.label} | {client.version} | " + " | ".join(cells) + f" | {row['day']} |")
     return "\n".join(lines)
 
 
@@ -131,7 +134,8 @@ def main():
     logs = Path(tempfile.mkdtemp(prefix="atoll-matrix-"))
     os.environ.update(ATOLL_CACHE=str(options.cache), ATOLL_BUILD=str(options.build))
     columns = [tier + mode for mode in ("", ", TLS") for tier in tiers]
-    rows, bad = [], False
+    record, bad = json.loads(RECORD.read_text()) if RECORD.exists() else {}, False
+    day = datetime.date.today().isoformat()
     with Names(DOMAIN), DomainInstance() as instance:
         modes = environments(instance)
         for client in wanted:
@@ -145,10 +149,12 @@ def main():
                 print(f"{client.name:28} {column:16} {cell(results[column])}", flush=True)
                 for failure in results[column][1]:
                     print(f"    {failure}", flush=True)
-            rows.append((client, results))
-    if not options.no_readme and not options.only:
-        day = datetime.date.today().isoformat()
-        write_readme(f"Run of {day}; TLS: `E2B_DOMAIN` alone, by host names. Numbers are steps of a scenario.\n\n{table(rows, columns)}")
+            record[client.name] = {"day": day, "results": {column: cell(result) for column, result in results.items()}}
+    if not options.no_readme:
+        RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        columns = [tier + mode for mode in ("", ", TLS") for tier in ("container", "gvisor")]
+        write_readme("TLS: `E2B_DOMAIN` alone, by host names. Numbers are steps of a scenario.\n\n"
+                     + table(clients(options.cache), record, columns))
     print(f"logs: {logs}")
     sys.exit(1 if bad else 0)
 
