@@ -20,7 +20,7 @@
 namespace atl::isolation::testing {
 namespace {
 
-constexpr int kAnswerMs = 60'000;  // an emulated machine in an emulated machine takes its time
+constexpr int kAnswerMs = 180'000;  // a machine in an emulated machine on a busy host takes its time
 constexpr std::uint32_t kTestUidFirst = 1'900'000'000;
 
 std::string beside_this_program(const std::string& name) {
@@ -158,7 +158,7 @@ void World::open_vm_driver() {
   qemu.accelerator = std::getenv("ATOLL_TEST_KVM") ? vm::Accelerator::kvm : vm::Accelerator::emulation;
   options.vmms = {std::make_shared<vm::Qemu>(qemu)};
   options.tried = true;
-  options.hardware_trial_ms = 60'000;
+  options.hardware_trial_ms = options.save_boot_ms = kAnswerMs;
   options.clones = kind_ == Kind::clone;
   options.pool = &pool_;
   auto driver = VmDriver::open(options);

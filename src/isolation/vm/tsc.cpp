@@ -56,7 +56,7 @@ std::int64_t measure_tsc_khz() {
 std::string kernel_command_line(std::int64_t tsc_khz) {
   std::string line =
       "console=ttyS0 8250.nr_uarts=1 loglevel=3 panic=-1 reboot=t nokaslr mitigations=off no_timer_check tsc=reliable "
-      "noreplace-smp cryptomgr.notests random.trust_cpu=on";
+      "noreplace-smp nowatchdog cryptomgr.notests random.trust_cpu=on";
   if (tsc_khz > 0)
     line += " tsc_early_khz=" + std::to_string(tsc_khz) + " lpj=" + std::to_string(tsc_khz * 1000 / kHz);
   return line;

@@ -46,6 +46,7 @@ class VmDriver final : public Driver {
     // Hardware boots in well under a second. Some hosts have a /dev/kvm that answers and yet runs no
     // stock kernel: those are not waited for.
     int hardware_trial_ms = 8'000;
+    int save_boot_ms = 60'000;         // of a machine that is to be saved
     bool clones = true;                // false: every sandbox boots
     asio::thread_pool* pool = nullptr; // borrowed; outlives the driver
   };

@@ -12,12 +12,11 @@
 namespace atl::isolation {
 namespace {
 
-constexpr int kBootMs = 60'000;
 constexpr std::size_t kLogBytesMax = 256 * 1024;
 
 // Until the guest's agent says so in its log, or the VMM ends. Nothing but our own agent has run.
-Status await_line(const std::string& log, const ProcessId& vmm) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kBootMs);
+Status await_line(const std::string& log, const ProcessId& vmm, int within_ms) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(within_ms);
   const timespec pause{0, 20'000'000};
   while (std::chrono::steady_clock::now() < until) {
     const auto text = read_file(log, kLogBytesMax);
@@ -25,7 +24,7 @@ Status await_line(const std::string& log, const ProcessId& vmm) {
     if (!is_alive(vmm)) return make_error(Errc::unavailable, "its VMM ended; its console: " + json_escape(text.ok() ? *text : ""));
     ::nanosleep(&pause, nullptr);
   }
-  return make_error(Errc::deadline, "it did not come up within " + std::to_string(kBootMs) + " ms");
+  return make_error(Errc::deadline, "it did not come up within " + std::to_string(within_ms) + " ms");
 }
 
 }  // namespace
@@ -105,7 +104,7 @@ Result<vm::SavedStatePtr> VmDriver::save_machine(const Spec& spec, const vm::Vmm
   TRY(const ProcessId process, launch(spec, vmm, parts, group));
   TRY(const auto control, make_machine(spec, vmm, group, parts, process));
   CHECK_OK(control->run());
-  CHECK_OK(await_line(spec.log_path, process));
+  CHECK_OK(await_line(spec.log_path, process, options_.save_boot_ms));
   CHECK_OK(vmm.saving()->save(*control, state.get()));
   if (::rename(disk_of(spec.id).c_str(), disk.c_str()) != 0) return os_error("rename", disk);
   return vm::SavedStatePtr(std::make_shared<vm::SavedState>(std::move(parts.memory), std::move(state), disk));
