@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/limits.h"
 #include "isolation/host_facts.h"
+#include "isolation/log_tail.h"
 #include "isolation/oci/seccomp.h"
 #include "isolation/oci/seccomp_filter.h"
 #include "isolation/oci/stdio.h"
@@ -36,15 +37,6 @@ Status make_passable(const std::string& folder) {
 }
 
 rootfs::DiskSize disk_size(const Limits& limits) { return {limits.disk_bytes, limits.inodes}; }
-
-// What the runtime wrote of its failure; its last lines matter.
-std::string tail_of(const std::string& log_file) {
-  constexpr std::size_t kTailBytes = 2000;
-  auto text = read_file(log_file, 4u << 20);
-  if (!text.ok()) return "";
-  while (!text->empty() && text->back() == '\n') text->pop_back();
-  return text->size() <= kTailBytes ? *text : text->substr(text->size() - kTailBytes);
-}
 
 }  // namespace
 
@@ -141,7 +133,7 @@ Result<ProcessId> OciDriver::run_runtime(const Spec& spec, const cgroup::Group& 
   TRY(const Finished finished, run(command));
   if (finished.exit_code != 0)
     return make_error(Errc::internal, std::string(tool_.name()) + " did not start sandbox " + spec.id + ": exit " +
-                                          std::to_string(finished.exit_code) + ": " + tail_of(runtime_log));
+                                          std::to_string(finished.exit_code) + ": " + log_tail(runtime_log));
   TRY(const std::string text, read_file(pid_file, 64));
   return identify(static_cast<pid_t>(std::strtol(text.c_str(), nullptr, 10)));
 }

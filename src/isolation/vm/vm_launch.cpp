@@ -1,6 +1,7 @@
 #include <fcntl.h>
 
 #include "base/fs.h"
+#include "isolation/log_tail.h"
 #include "isolation/oci/stdio.h"
 #include "isolation/vm/unix_socket.h"
 #include "isolation/vm/vm_parts.h"
@@ -10,14 +11,6 @@ namespace atl::isolation {
 namespace {
 
 constexpr int kMachineMs = 15'000;  // from the VMM's start until its machine is made
-constexpr std::size_t kVmmLogTailBytes = 2000;
-
-std::string tail_of(const std::string& file) {
-  auto text = read_file(file, 4u << 20);
-  if (!text.ok()) return "";
-  while (!text->empty() && text->back() == '\n') text->pop_back();
-  return text->size() <= kVmmLogTailBytes ? *text : text->substr(text->size() - kVmmLogTailBytes);
-}
 
 }  // namespace
 
@@ -87,7 +80,7 @@ Result<ProcessId> VmDriver::launch(const Spec& spec, const vm::Vmm& vmm, Parts& 
   TRY(const Finished finished, run(command));
   if (finished.exit_code != 0)
     return make_error(Errc::internal, std::string(vmm.name()) + " did not start for sandbox " + spec.id + ": " +
-                                          tail_of(dir_of(spec.id) + "/vmm.log"));
+                                          log_tail(dir_of(spec.id) + "/vmm.log"));
   // With the VMM's copy its socket goes too, so that its end is seen as such.
   parts.control.reset();
   return identify(static_cast<pid_t>(std::strtol(finished.out.c_str(), nullptr, 10)));
@@ -111,7 +104,7 @@ Result<std::unique_ptr<vm::Control>> VmDriver::make_machine(const Spec& spec, co
   }();
   if (made.ok()) return made;
   Error error = std::move(made).error();
-  if (const std::string said = tail_of(dir_of(spec.id) + "/vmm.log"); !said.empty()) error.message += ": " + said;
+  if (const std::string said = log_tail(dir_of(spec.id) + "/vmm.log"); !said.empty()) error.message += ": " + said;
   return error;
 }
 
