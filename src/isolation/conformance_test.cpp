@@ -51,6 +51,8 @@ TEST_P(Conformance, ProcessOneGetsItsConfigAndAnswersOnItsChannel) {
   const std::string agents = "{\"msg\":\"test agent\"}\n";
   if (machine()) EXPECT_TRUE(log->ends_with(agents)) << *log;
   else EXPECT_EQ(*log, agents);
+  // time(): the host's.
+  EXPECT_NEAR(std::atof(ask("a1", "syscall 201 0 0 0 0 0 0").c_str()), static_cast<double>(::time(nullptr)), 2);
 }
 
 TEST_P(Conformance, TheReceiptSaysWhatItIs) {

@@ -54,7 +54,7 @@ Result<BootMessage> parse_boot_message(std::string_view text) {
   TRY(const std::string entropy, reader.string("entropy", 2 * kEntropyBytes));
   if (entropy.size() != 2 * kEntropyBytes) return make_error(Errc::invalid, "entropy: expected 64 bytes in hex");
   TRY(out.entropy, from_hex(entropy));
-  TRY(const auto nanos, reader.opt_int("unixNanos", 0, INT64_MAX));
+  TRY(const auto nanos, reader.opt_int("unixNanos", 0, INT64_MAX / 2));
   TRY(const auto pids, reader.opt_int("pidsMax", 0, 4'194'304));
   out.unix_nanos = nanos.value_or(0);
   out.pids_max = pids.value_or(0);

@@ -14,7 +14,7 @@ struct BootMessage {
   std::string hostname;
   std::string machine_id;         // 32 hex digits
   std::string entropy;            // raw bytes for the kernel's random generator, a secret
-  std::int64_t unix_nanos = 0;    // the host's clock
+  std::int64_t unix_nanos = 0;    // the host's clock when the guest began to run
   std::int64_t pids_max = 0;      // 0 = the kernel's own
   std::string boot_config;        // JSON text, holds secrets
 };

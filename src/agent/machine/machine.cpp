@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/machine/boot_message.h"
@@ -46,10 +47,19 @@ Status give_as_stdin(const std::string& content) {
   return ok();
 }
 
+bool is_to_be_saved() {
+  const auto line = read_file("/proc/cmdline", 4096);
+  return line.ok() && line->find(kSaveOption) != line->npos;
+}
+
+std::int64_t nanos_since_boot() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return now.tv_sec * 1'000'000'000ll + now.tv_nsec;
+}
+
 // Where the machine's memory is to be saved, the node must know when.
 void tell_that_it_waits() {
-  const auto line = read_file("/proc/cmdline", 4096);
-  if (!line.ok() || line->find(kSaveOption) == line->npos) return;
   [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, kWaits, sizeof kWaits - 1);
 }
 
@@ -78,11 +88,14 @@ Status enter() {
   TRY(const std::string channel, find_port(kChannelPort));
   TRY(const std::string device, find_port(kBootPort));
   TRY(UniqueFd port, open_fd(device, O_RDONLY));
-  tell_that_it_waits();
+  // When the guest of the message began to run, by its own clock: at its boot, or, as a clone, here.
+  const bool saved = is_to_be_saved();
+  const std::int64_t began = saved ? nanos_since_boot() : 0;
+  if (saved) tell_that_it_waits();
   TRY(const BootMessage message, read_boot_message(port.get()));
   port.reset();
   CHECK_OK(reseed(message.entropy));
-  CHECK_OK(set_clock(message.unix_nanos));
+  CHECK_OK(set_clock(message.unix_nanos + nanos_since_boot() - began));
   CHECK_OK(take_name(message));
   CHECK_OK(bound_pids(message.pids_max, kernels));
   TRY(const std::string config, with_channel(message.boot_config, channel));

@@ -21,20 +21,21 @@ Result<std::string> boot_message(const Spec& spec, std::int64_t unix_nanos, std:
   return out + body;
 }
 
-Result<BootChannel> fill_boot_channel(std::string_view message) {
+Result<BootChannel> open_boot_channel() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return os_error("socketpair", "");
-  BootChannel out{UniqueFd(ends[0]), UniqueFd(ends[1])};
-  // Everything must fit at once, since nobody is there later to write the rest. The kernel charges
-  // more than the bytes themselves.
+  return BootChannel{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+Status send_boot_message(const BootChannel& channel, std::string_view message) {
+  // The kernel charges more than the bytes themselves.
   const int buffer = static_cast<int>(4 * message.size() + 65536);
-  if (::setsockopt(out.writer.get(), SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer) != 0)
+  if (::setsockopt(channel.writer.get(), SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer) != 0)
     return os_error("setsockopt(SO_SNDBUFFORCE)", "");
-  const ssize_t n = ::send(out.writer.get(), message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  const ssize_t n = ::send(channel.writer.get(), message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (n < 0) return os_error("send", "boot message");
-  if (n != static_cast<ssize_t>(message.size()))
-    return make_error(Errc::too_large, "boot message: " + std::to_string(message.size()) + " bytes do not fit a socket");
-  return out;
+  if (n == static_cast<ssize_t>(message.size())) return ok();
+  return make_error(Errc::too_large, "boot message: " + std::to_string(message.size()) + " bytes do not fit a socket");
 }
 
 }  // namespace atl::isolation::vm

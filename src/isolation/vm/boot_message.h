@@ -11,11 +11,13 @@ namespace atl::isolation::vm {
 // time, and fresh bytes for its random generator. Holds secrets.
 Result<std::string> boot_message(const Spec& spec, std::int64_t unix_nanos, std::string_view entropy);
 
-// A pair of sockets: `reader` gives the message and then nothing more. `writer` must stay open as
+// A pair of sockets: `reader` gives the message, once it is sent, and then nothing more. `writer` must stay open as
 // long as the reader, since QEMU drops what it has not read when it sees the other end go.
 struct BootChannel {
   UniqueFd reader, writer;
 };
-Result<BootChannel> fill_boot_channel(std::string_view message);
+Result<BootChannel> open_boot_channel();
+// Never waits: the socket takes all of it at once, read or not.
+Status send_boot_message(const BootChannel& channel, std::string_view message);
 
 }  // namespace atl::isolation::vm

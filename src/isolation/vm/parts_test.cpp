@@ -136,8 +136,9 @@ TEST(BootChannel, HoldsTheLargestMessageBeforeAnybodyReads) {
   spec.boot_config = json::serialize(json::object{{"env", std::string(1 << 20, 'x')}});
   const auto message = boot_message(spec, 1, std::string(64, 'e'));
   ASSERT_TRUE(message.ok());
-  const auto channel = fill_boot_channel(*message);
+  const auto channel = open_boot_channel();
   ASSERT_TRUE(channel.ok()) << channel.error().message;
+  ASSERT_TRUE(send_boot_message(*channel, *message).ok());
   std::string read(message->size(), '\0');
   EXPECT_EQ(::recv(channel->reader.get(), read.data(), read.size(), MSG_WAITALL | MSG_DONTWAIT),
             static_cast<ssize_t>(read.size()));

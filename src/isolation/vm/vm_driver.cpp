@@ -97,8 +97,7 @@ Result<Started> VmDriver::start_from(const Spec& spec, const vm::Vmm& vmm, vm::S
 }
 
 Result<Started> VmDriver::build(const Spec& spec, const vm::Vmm& vmm, vm::SavedStatePtr saved) {
-  TRY(const std::string message, vm::boot_message(spec, unix_nanos(), random_bytes(kEntropyBytes)));
-  TRY(Parts parts, gather(spec, message, saved));
+  TRY(Parts parts, gather(spec, saved));
   const cgroup::Group group = parent_.group(spec.id);
   CHECK_OK(group.create(vmm_limits(spec.limits, vmm)));
   CHECK_OK(note_facts(spec, vmm, parts.start));
@@ -108,6 +107,9 @@ Result<Started> VmDriver::build(const Spec& spec, const vm::Vmm& vmm, vm::SavedS
   }
   TRY(const ProcessId process, launch(spec, vmm, parts, group));
   TRY(const auto control, make_machine(spec, vmm, group, parts, process));
+  // The guest takes the time in it as that of its first instruction.
+  TRY(const std::string message, vm::boot_message(spec, unix_nanos(), random_bytes(kEntropyBytes)));
+  CHECK_OK(vm::send_boot_message(parts.boot, message));
   CHECK_OK(control->run());
   return receipt_of(spec, process, group);
 }

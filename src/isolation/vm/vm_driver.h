@@ -75,7 +75,7 @@ class VmDriver final : public Driver {
   Result<Started> start_now(const Spec& spec, const vm::Vmm& vmm);
   Result<Started> start_from(const Spec& spec, const vm::Vmm& vmm, vm::SavedStatePtr saved);
   Result<Started> build(const Spec& spec, const vm::Vmm& vmm, vm::SavedStatePtr saved);
-  Result<Parts> gather(const Spec& spec, std::string_view boot_message, vm::SavedStatePtr saved);
+  Result<Parts> gather(const Spec& spec, vm::SavedStatePtr saved);
   Status note_facts(const Spec& spec, const vm::Vmm& vmm, vm::Start start) const;
   Result<ProcessId> launch(const Spec& spec, const vm::Vmm& vmm, Parts& parts, const cgroup::Group& group);
   vm::Machine machine_of(const Spec& spec, const Parts& parts) const;

@@ -14,7 +14,7 @@ constexpr int kMachineMs = 15'000;  // from the VMM's start until its machine is
 
 }  // namespace
 
-Result<VmDriver::Parts> VmDriver::gather(const Spec& spec, std::string_view boot_message, vm::SavedStatePtr saved) {
+Result<VmDriver::Parts> VmDriver::gather(const Spec& spec, vm::SavedStatePtr saved) {
   TRY(const rootfs::Template from, rootfs::Template::open(spec.template_dir));
   Parts parts;
   TRY(parts.initrd, guest_.initramfs(spec.agent_path));
@@ -34,7 +34,7 @@ Result<VmDriver::Parts> VmDriver::gather(const Spec& spec, std::string_view boot
   TRY(parts.log, open_fd(spec.log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
   TRY(parts.vmm_log, open_fd(dir_of(spec.id) + "/vmm.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
   TRY(parts.control, vm::listen_unix(dir_of(spec.id) + "/control.sock", 0600));
-  TRY(parts.boot, vm::fill_boot_channel(boot_message));
+  TRY(parts.boot, vm::open_boot_channel());
   return parts;
 }
 

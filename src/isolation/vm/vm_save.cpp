@@ -94,7 +94,7 @@ Result<vm::SavedStatePtr> VmDriver::make_state(Spec of, const vm::Vmm& vmm) {
 }
 
 Result<vm::SavedStatePtr> VmDriver::save_machine(const Spec& spec, const vm::Vmm& vmm, const std::string& disk) {
-  TRY(Parts parts, gather(spec, "", nullptr));
+  TRY(Parts parts, gather(spec, nullptr));
   parts.start = vm::Start::boot_to_save;
   TRY(parts.memory, vm::sealable_file("guest memory", spec.limits.memory_bytes));
   TRY(UniqueFd state, vm::sealable_file("machine state", 0));
