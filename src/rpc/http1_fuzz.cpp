@@ -44,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   testing::FuzzPeer peer(loop, bytes);
   const Http1Limits limits{.head_bytes_max = 8 * 1024, .target_bytes_max = 1024};
-  auto connection = std::make_shared<H1Connection>(std::move(*peer.far), limits);
+  auto connection = std::make_shared<H1Connection>(std::move(*peer.far), nullptr, limits);
   testing::run_to_end(loop, serve(std::move(connection)));
   return 0;
 }
