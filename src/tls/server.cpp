@@ -48,7 +48,12 @@ Result<std::shared_ptr<SSL_CTX>> make_context(const ParsedIdentity& identity) {
 
 class Layer final : public rpc::SecureLayer {
  public:
-  Layer(SslPtr ssl, std::shared_ptr<void> ticket) : ticket_(std::move(ticket)), ssl_(std::move(ssl)) {}
+  Layer(SslPtr ssl, std::shared_ptr<void> ticket) : ticket_(std::move(ticket)), ssl_(std::move(ssl)) {
+    // One record at a time: OpenSSL would else go through a stream of them that carries nothing.
+    SSL_clear_mode(ssl_.get(), SSL_MODE_AUTO_RETRY);
+    SSL_set_msg_callback(ssl_.get(), count_message);
+    SSL_set_msg_callback_arg(ssl_.get(), &messages_);
+  }
 
   ssize_t read(std::span<char> into) override {
     if (broken_) return failed(SSL_ERROR_SSL);
@@ -56,9 +61,11 @@ class Layer final : public rpc::SecureLayer {
     while (total < into.size()) {
       ERR_clear_error();
       std::size_t n = 0;
+      const unsigned before = messages_;
       const int done = SSL_read_ex(ssl_.get(), into.data() + total, into.size() - total, &n);
-      if (done != 1) return ended_read(total, done);
-      total += n;
+      if (messages_ > kMessagesMax) return failed(SSL_ERROR_SSL);
+      if (done == 1) total += n;
+      else if (messages_ == before) return ended_read(total, done);
     }
     starved_ = false;
     return static_cast<ssize_t>(total);
@@ -83,6 +90,12 @@ class Layer final : public rpc::SecureLayer {
   }
 
  private:
+  // Of TLS 1.3 after the handshake: a client changes its keys after gigabytes, not thousands of times.
+  static constexpr unsigned kMessagesMax = 64;
+  static void count_message(int sent, int, int type, const void*, std::size_t, SSL*, void* count) {
+    if (!sent && type == SSL3_RT_HANDSHAKE) ++*static_cast<unsigned*>(count);
+  }
+
   ssize_t ended_read(std::size_t total, int done) {
     const int why = SSL_get_error(ssl_.get(), done);
     starved_ = why == SSL_ERROR_WANT_READ;
@@ -106,7 +119,8 @@ class Layer final : public rpc::SecureLayer {
 
   std::shared_ptr<void> ticket_;
   SslPtr ssl_;
-  bool starved_ = false;  // the last read took all that the socket had
+  unsigned messages_ = 0;  // of the handshake's type, received since the handshake
+  bool starved_ = false;   // the last read took all that the socket had
   bool ended_ = false, broken_ = false, said_end_ = false;
 };
 

@@ -158,6 +158,7 @@ TEST_F(Tls, DomainNames) {
 // A client that blocks, on a thread of its own.
 struct Client {
   std::string alpn, issuer_and_serial, reply, error;
+  int key_updates = 0;  // sent before the request
 
   void run(int fd, bool offers_h2, std::string request, int least = TLS1_2_VERSION, int most = TLS1_3_VERSION) {
     SSL_CTX* context = SSL_CTX_new(TLS_client_method());
@@ -182,6 +183,8 @@ struct Client {
     ::close(fd);
   }
   void talk(SSL* ssl, const std::string& request) {
+    for (int i = 0; i < key_updates; ++i)
+      if (SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 || SSL_do_handshake(ssl) != 1) break;
     SSL_write(ssl, request.data(), static_cast<int>(request.size()));
     char buffer[64 * 1024];
     for (int n; (n = SSL_read(ssl, buffer, sizeof buffer)) > 0;) reply.append(buffer, n);
@@ -209,8 +212,9 @@ struct Served {
   std::string failure;
 };
 Served talk(ServerContext& context, const std::string& request, int least = TLS1_2_VERSION,
-            int most = TLS1_3_VERSION) {
+            int most = TLS1_3_VERSION, int key_updates = 0) {
   Served out;
+  out.client.key_updates = key_updates;
   Loop loop;
   auto [near, far] = socket_pair(loop.context);
   rpc::Http1Server server(loop.context.get_executor(), {}, echo);
@@ -247,6 +251,17 @@ TEST_F(Tls, Http1OverTlsBothWays) {
     EXPECT_EQ(got.client.error, "ended well") << "a close without close_notify could be a cut";
     EXPECT_TRUE(got.client.reply.ends_with("\r\n\r\n" + body)) << got.client.reply.size();
   }
+}
+
+// Each costs the server far more than the client, and none carries anything.
+TEST_F(Tls, AFloodOfKeyUpdatesEndsTheConnection) {
+  ServerContext context(kDomain);
+  ASSERT_TRUE(context.use(identity(), now).ok());
+  const std::string request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  const Served few = talk(context, request, TLS1_3_VERSION, TLS1_3_VERSION, 5);
+  EXPECT_TRUE(few.client.reply.starts_with("HTTP/1.1 200")) << few.client.reply;
+  const Served many = talk(context, request, TLS1_3_VERSION, TLS1_3_VERSION, 500);
+  EXPECT_EQ(many.client.reply, "");
 }
 
 TEST_F(Tls, PipelinedRequestsInOneRecordAreAllAnswered) {
