@@ -121,7 +121,7 @@ def frozen(build):
     with tempfile.TemporaryDirectory(prefix="atoll-bench-") as folder:
         os.chmod(folder, 0o755)
         (Path(folder) / "src").mkdir()
-        for name in ("atolld", "atoll-agent"):
+        for name in ("atolld", "atoll-agent", "atoll-jail"):
             shutil.copy2(build / "src" / name, Path(folder) / "src" / name)
         yield Path(folder)
 
