@@ -145,6 +145,7 @@ int H2Callbacks::send_data(nghttp2_session*, nghttp2_frame*, const std::uint8_t*
   session.out_.append(reinterpret_cast<const char*>(head), kFrameHead);
   session.out_.append(stream.out.substr(0, length));
   stream.out.remove_prefix(length);
+  stream.out_since = std::chrono::steady_clock::now();
   if (stream.out.empty()) {
     stream.out_ended = stream.out_end;
     stream.changed.notify();

@@ -150,8 +150,21 @@ void H2Session::on_readable() {
 }
 
 void H2Session::hand_over_requests() {
-  for (auto& stream : std::exchange(requests_, {}))
-    if (!stream->closed) on_request_(std::move(stream));
+  for (auto& stream : std::exchange(requests_, {})) {
+    if (stream->closed) continue;
+    asked_ = true;
+    if (too_many_head_bytes())
+      release(*stream, NGHTTP2_ENHANCE_YOUR_CALM);
+    else
+      on_request_(std::move(stream));
+  }
+}
+
+bool H2Session::too_many_head_bytes() const {
+  if (limits_.open_head_bytes_max == 0) return false;
+  std::size_t bytes = 0;
+  for (const auto& [id, stream] : streams_) bytes += stream->head_bytes;
+  return bytes > limits_.open_head_bytes_max;
 }
 
 void H2Session::received(H2Stream* stream, std::int32_t id, std::string_view bytes) {
@@ -303,20 +316,34 @@ std::string_view H2Session::overdue(std::chrono::steady_clock::time_point now) {
   if (!settled_ && over(head_since_, limits_.head_deadline)) return "its first SETTINGS";
   if (open_heads_ > 0 && over(head_since_, limits_.head_deadline)) return "a request's fields";
   if (waiting_writable_ && over(unsent_since_, limits_.write_deadline)) return "taking what is sent";
+  if (!asked_ && open_heads_ == 0 && over(last_use_, limits_.first_request_deadline)) return "its first request";
   if (streams_.empty() && over(last_use_, limits_.idle_deadline)) return "a request";
   return {};
 }
 
+void H2Session::reset_stalled(std::chrono::steady_clock::time_point now) {
+  if (limits_.write_deadline.count() == 0) return;
+  std::vector<H2StreamPtr> stalled;
+  for (const auto& [id, stream] : streams_)
+    if (!stream->out.empty() && now - stream->out_since > limits_.write_deadline) stalled.push_back(stream);
+  for (const H2StreamPtr& stream : stalled) {
+    log_debug("http2 stream reset: its reader takes nothing", {{"peer", peer_}});
+    release(*stream, NGHTTP2_CANCEL);
+  }
+}
+
 void H2Session::watch_time() {
   Millis shortest{0};
-  for (const Millis limit : {limits_.head_deadline, limits_.idle_deadline, limits_.write_deadline})
+  for (const Millis limit : {limits_.head_deadline, limits_.first_request_deadline, limits_.idle_deadline, limits_.write_deadline})
     if (limit.count() > 0 && (shortest.count() == 0 || limit < shortest)) shortest = limit;
   if (shortest.count() == 0) return;
   timer_.expires_after(std::clamp(shortest / 4, Millis(1), Millis(1000)));
   timer_.async_wait([weak = weak_from_this()](boost::system::error_code error) {
     const auto self = weak.lock();
     if (error || !self || !self->alive_) return;
-    const auto late = self->overdue(std::chrono::steady_clock::now());
+    const auto now = std::chrono::steady_clock::now();
+    self->reset_stalled(now);
+    const auto late = self->overdue(now);
     if (late.empty()) return self->watch_time();
     log_debug("http2 connection closed: too slow", {{"with", late}, {"peer", self->peer_}});
     self->close();

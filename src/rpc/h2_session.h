@@ -26,6 +26,7 @@ struct H2Stream {
   std::optional<std::uint64_t> out_left;  // of a body with a length: its last bytes carry END_STREAM
   bool out_end = false;                   // END_STREAM follows `out`
   bool out_ended = false;                 // and was handed to the peer
+  std::chrono::steady_clock::time_point out_since{};  // the last time `out` was lent or became less
   bool out_cut = false;                   // a write was cancelled half-way: the stream must not end well
 
   bool closed = false;      // by both sides, by a reset, with the connection, or let go here
@@ -42,7 +43,10 @@ using H2StreamPtr = std::shared_ptr<H2Stream>;
 // points to them.
 class H2Lent {
  public:
-  H2Lent(H2Stream& stream, std::string_view bytes) : stream_(stream) { stream_.out = bytes; }
+  H2Lent(H2Stream& stream, std::string_view bytes) : stream_(stream) {
+    stream_.out = bytes;
+    stream_.out_since = std::chrono::steady_clock::now();
+  }
   H2Lent(const H2Lent&) = delete;
   H2Lent& operator=(const H2Lent&) = delete;
   ~H2Lent() {
@@ -72,6 +76,7 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   void wind_down();
   bool alive() const { return alive_; }
   bool has_streams() const { return !streams_.empty(); }
+  std::chrono::steady_clock::time_point last_use() const { return last_use_; }
   const std::string& peer() const { return peer_; }
   const Http2Limits& limits() const { return limits_; }
   asio::any_io_executor executor() { return socket_.get_executor(); }
@@ -118,6 +123,9 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
     head_since_ = std::chrono::steady_clock::now();
   }
   void watch_time();
+  // Streams whose readers have taken nothing for too long would keep their handlers for ever.
+  void reset_stalled(std::chrono::steady_clock::time_point now);
+  bool too_many_head_bytes() const;
   // What the peer is too slow with; "" = nothing.
   std::string_view overdue(std::chrono::steady_clock::time_point now);
 
@@ -147,6 +155,7 @@ class H2Session : public std::enable_shared_from_this<H2Session> {
   std::uint32_t idle_frames_ = 0;
   asio::steady_timer timer_;  // looks again and again, where there are deadlines
   bool settled_ = false;      // the peer's first SETTINGS came
+  bool asked_ = false;        // and a request
   std::chrono::steady_clock::time_point last_use_, head_since_, unsent_since_;
   std::size_t open_heads_ = 0;  // requests whose fields are still coming
   Wakeup ended_;

@@ -159,6 +159,85 @@ TEST(Http2Strangers, ASlowOneIsNotWaitedFor) {
     EXPECT_FALSE(reply_to(bytes, limits).ends_with("<timeout>")) << what;
 }
 
+// Has frames of this type?
+bool has_frame(const std::string& bytes, std::uint8_t type) {
+  for (std::size_t at = 0; at + 9 <= bytes.size();) {
+    const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(bytes[at + i]); };
+    if (byte(3) == type) return true;
+    at += 9 + (byte(0) << 16) + (byte(1) << 8) + byte(2);
+  }
+  return false;
+}
+
+TEST(Http2Strangers, AStreamWhoseWindowStaysShutIsReset) {
+  Http2Limits limits = client_limits();
+  limits.write_deadline = Millis(80);
+  const std::string shut = frame(kSettings, 0, 0, std::string("\0\x04\0\0\0\0", 6));
+  Status sent = ok();
+  bool ended = false;
+  auto reply = [&](Exchange& exchange) -> Task<void> {
+    ReplyHead head;
+    sent = co_await exchange.reply(std::move(head), "never taken");
+    ended = true;
+  };
+  const std::string got =
+      reply_to(kMagic + shut + frame(kHeaders, kEndHeaders | kEndStream, 1, kFields), limits, reply, Millis(1500));
+  EXPECT_TRUE(has_frame(got, kRstStream));
+  EXPECT_TRUE(ended);
+  EXPECT_FALSE(sent.ok());
+}
+
+TEST(Http2Strangers, TheFieldsOfAllRequestsTogetherAreBounded) {
+  Http2Limits limits = client_limits();
+  limits.open_head_bytes_max = 2500;
+  const std::string field = std::string("\x00\x01x\x7f", 4) + "\x85\x06" + std::string(900, 'v');
+  std::string bytes = kMagic + frame(kSettings, 0, 0, "") + frame(kSettings, 1, 0, "");
+  for (std::uint32_t id = 1; id < 12; id += 2) bytes += frame(kHeaders, kEndHeaders, id, kFields + field);
+  int handled = 0;
+  auto hold = [&handled](Exchange& exchange) -> Task<void> {
+    ++handled;
+    char buffer[16];
+    const auto n = co_await exchange.body().read_some(buffer);
+    (void)n.ok();
+  };
+  const std::string got = reply_to(std::move(bytes), limits, hold, Millis(200));
+  EXPECT_EQ(handled, 2);
+  EXPECT_TRUE(has_frame(got, kRstStream));
+}
+
+TEST(Http2Strangers, AnIdleConnectionMakesRoomForANewOne) {
+  Loop loop;
+  auto [first, first_far] = socket_pair(loop.context);
+  auto [second, second_far] = socket_pair(loop.context);
+  Http2Server server(loop.context.get_executor(), client_limits(), 1, answer);
+  server.serve(std::move(first_far), nullptr);
+  server.serve(std::move(second_far), nullptr);
+  std::string got;
+  auto end = [](Socket& socket, std::string& into) -> Task<void> { into = co_await receive_all(socket); };
+  loop.run(end(first, got));
+  EXPECT_EQ(goaway_code(got), 0);
+  const std::string ask =
+      kMagic + frame(kSettings, 0, 0, "") + frame(kHeaders, kEndHeaders | kEndStream, 1, kFields);
+  auto talk = [](Socket& socket, std::string text, std::string& into) -> Task<void> {
+    co_await send_raw(socket, std::move(text));
+    into = co_await receive_all(socket, Millis(300));
+  };
+  loop.run(talk(second, ask, got));
+  EXPECT_TRUE(has_frame(got, kHeaders));
+  second.close();
+  auto stop = [](Http2Server& s) -> Task<void> { co_await s.stop(Millis(100)); };
+  loop.run(stop(server));
+}
+
+TEST(Http2Strangers, ANewConnectionMustAskSoon) {
+  Http2Limits limits = client_limits();
+  limits.first_request_deadline = Millis(100);
+  const std::string begin = kMagic + frame(kSettings, 0, 0, "");
+  EXPECT_FALSE(reply_to(begin + frame(kPing, 0, 0, "12345678"), limits, answer, Millis(2500)).ends_with("<timeout>"));
+  const std::string asked = begin + frame(kHeaders, kEndHeaders | kEndStream, 1, kFields);
+  EXPECT_TRUE(reply_to(asked, limits, answer, Millis(700)).ends_with("<timeout>"));
+}
+
 TEST(Http2Strangers, OneTooManyConnectionsIsToldToGo) {
   Loop loop;
   auto [near, far] = socket_pair(loop.context);

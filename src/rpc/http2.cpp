@@ -216,6 +216,8 @@ Http2Limits client_limits() {
   limits.resets_per_second_max = 200;
   limits.idle_frames_per_second_max = 200;
   limits.head_deadline = Millis(10'000);
+  limits.first_request_deadline = Millis(20'000);
+  limits.open_head_bytes_max = 256 * 1024;
   limits.idle_deadline = Millis(620'000);
   limits.write_deadline = Millis(75'000);
   return limits;
@@ -253,8 +255,7 @@ struct Http2Server::Impl : std::enable_shared_from_this<Http2Server::Impl> {
   void take(Socket socket, std::unique_ptr<SecureLayer> layer) {
     auto session =
         std::make_shared<H2Session>(std::move(socket), std::move(layer), limits, H2Session::Side::server);
-    const bool full = stopping || sessions.size() >= connections_max;
-    if (full) {
+    if (stopping || (sessions.size() >= connections_max && !make_room())) {
       session->start([](H2StreamPtr) {}, nullptr);
       return session->close();
     }
@@ -265,6 +266,16 @@ struct Http2Server::Impl : std::enable_shared_from_this<Http2Server::Impl> {
       if (failure) log_error("http2 connection: task failed");
     };
     asio::co_spawn(executor, serve_session(std::move(session), handler), std::move(done));
+  }
+
+  // Closes the connection that has carried nothing for longest.
+  bool make_room() {
+    SessionPtr idlest;
+    for (const SessionPtr& session : sessions)
+      if (session->alive() && !session->has_streams() && (!idlest || session->last_use() < idlest->last_use()))
+        idlest = session;
+    if (idlest) idlest->close();
+    return idlest != nullptr;
   }
 
   Task<void> wait_for_sessions(Millis limit) {

@@ -20,8 +20,12 @@ struct Http2Limits {
   // Frames that cost work and carry nothing (PING, SETTINGS, PRIORITY, empty DATA); 0 = not counted.
   std::uint32_t idle_frames_per_second_max = 0;
   Millis head_deadline{0};   // preface and first SETTINGS, and each request's fields
-  Millis idle_deadline{0};   // of a connection without requests
-  Millis write_deadline{0};  // of a socket that takes nothing
+  Millis first_request_deadline{0};  // of a new connection
+  Millis idle_deadline{0};           // of a connection without requests
+  // Of a socket that takes nothing, and of a stream whose window stays shut: that one is reset.
+  Millis write_deadline{0};
+  // Fields of all requests under way on a connection; more are refused. 0 = not counted.
+  std::size_t open_head_bytes_max = 0;
 };
 
 // For connections of strangers. At most twice the connection's window lies in memory for one.
@@ -36,7 +40,8 @@ class Http2Server {
  public:
   Http2Server(asio::any_io_executor executor, Http2Limits limits, std::size_t connections_max, Handler handler);
   ~Http2Server();
-  // Over the bound, the connection is told to go (GOAWAY) and closed.
+  // Over the bound the connection that has been without requests for longest makes room; where all have
+  // some, the new one is told to go (GOAWAY) and closed.
   void serve(Socket socket, std::unique_ptr<SecureLayer> layer);
   // Takes no further requests, waits up to `grace` for those under way, then closes all.
   Task<void> stop(Millis grace);
