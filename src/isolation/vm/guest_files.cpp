@@ -1,5 +1,6 @@
 #include "isolation/vm/guest_files.h"
 
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -106,7 +107,8 @@ Status GuestFiles::make_image(const rootfs::Template& from, const std::string& i
   if (!exists(options_.mkfs_erofs))
     return make_error(Errc::unsupported, options_.mkfs_erofs + " is missing: apt-get install erofs-utils");
   CHECK_OK(make_dirs(options_.dir, 0711));
-  const std::string unfinished = image + ".new", merged_at = image + ".tree";
+  // Of its own name: templates/build may make the same one at this moment.
+  const std::string unfinished = image + ".new-" + random_id(8), merged_at = unfinished + ".tree";
   std::string tree = from.layers.front();
   std::unique_ptr<Merged> merged;
   if (from.layers.size() > 1) {
@@ -118,8 +120,14 @@ Status GuestFiles::make_image(const rootfs::Template& from, const std::string& i
   mkfs.argv = {options_.mkfs_erofs, "--quiet", unfinished, tree};
   mkfs.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   mkfs.timeout_ms = kMkfsTimeoutMs;
-  TRY([[maybe_unused]] const std::string said, run_ok(mkfs));
+  if (const auto said = run_ok(mkfs); !said.ok()) {
+    ::unlink(unfinished.c_str());
+    return said.error();
+  }
   if (::chmod(unfinished.c_str(), 0444) != 0) return os_error("chmod", unfinished);
+  // Its name is believed for ever, so all of it is on the disk before it has that name.
+  TRY(const UniqueFd made, open_fd(unfinished, O_RDONLY));
+  if (::fsync(made.get()) != 0) return os_error("fsync", unfinished);
   if (::rename(unfinished.c_str(), image.c_str()) != 0) return os_error("rename", unfinished);
   return ok();
 }

@@ -123,7 +123,8 @@ TEST(SavedStates, OneMakesAFewAreKeptAndWhatFailedIsNotTriedAgain) {
   EXPECT_EQ(states.find("k0"), nullptr);
   EXPECT_EQ(states.find("k1"), nullptr);
   EXPECT_NE(states.find("k5"), nullptr);
-  EXPECT_TRUE(states.begin("k0"));
+  EXPECT_FALSE(states.begin("k0"));  // it has just gone
+  EXPECT_TRUE(states.begin("k0", std::chrono::steady_clock::now() + SavedStates::kRest));
   states.drop("k5");
   EXPECT_EQ(states.find("k5"), nullptr);
   EXPECT_FALSE(states.begin("k5"));

@@ -19,12 +19,14 @@ SavedStatePtr SavedStates::find(const std::string& key) {
   return found->second.state;
 }
 
-bool SavedStates::begin(const std::string& key) {
+bool SavedStates::begin(const std::string& key, Time now) {
   const std::lock_guard lock(mutex_);
+  std::erase_if(resting_, [now](const auto& one) { return now - one.second >= kRest; });
+  if (resting_.contains(key)) return false;
   return !states_.contains(key) && !failed_.contains(key) && making_.insert(key).second;
 }
 
-void SavedStates::put(const std::string& key, SavedStatePtr state) {
+void SavedStates::put(const std::string& key, SavedStatePtr state, Time now) {
   SavedStatePtr dropped;  // its files are deleted outside the lock
   const std::lock_guard lock(mutex_);
   making_.erase(key);
@@ -34,6 +36,7 @@ void SavedStates::put(const std::string& key, SavedStatePtr state) {
     return a.second.last_used < b.second.last_used;
   });
   dropped = std::move(oldest->second.state);
+  resting_[oldest->first] = now;
   states_.erase(oldest);
 }
 

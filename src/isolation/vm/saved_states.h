@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,12 +31,15 @@ using SavedStatePtr = std::shared_ptr<const SavedState>;
 // Saved machines by what they are made of. Any thread.
 class SavedStates {
  public:
+  using Time = std::chrono::steady_clock::time_point;
   static constexpr std::size_t kMost = 4;  // each takes some 100 MB of the host; the least recently used goes
+  // One that had to go is not made again for so long: kinds that take turns would else cost a boot each time.
+  static constexpr std::chrono::minutes kRest{10};
 
   SavedStatePtr find(const std::string& key);  // nullptr: none
   // True for the one caller that shall make it; it then calls put or failed.
-  bool begin(const std::string& key);
-  void put(const std::string& key, SavedStatePtr state);
+  bool begin(const std::string& key, Time now = std::chrono::steady_clock::now());
+  void put(const std::string& key, SavedStatePtr state, Time now = std::chrono::steady_clock::now());
   void failed(const std::string& key);   // is not tried again
   void drop(const std::string& key);     // one that turned out not to work; nor is that
 
@@ -47,6 +51,7 @@ class SavedStates {
   std::mutex mutex_;
   std::map<std::string, Entry> states_;
   std::set<std::string> making_, failed_;
+  std::map<std::string, Time> resting_;  // when they went
   std::uint64_t uses_ = 0;
 };
 

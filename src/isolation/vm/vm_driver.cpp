@@ -54,7 +54,12 @@ Result<std::unique_ptr<VmDriver>> VmDriver::open(Options options) {
       new VmDriver(std::move(options), std::move(parent), std::move(filter), std::move(command_line)));
 }
 
-VmDriver::~VmDriver() { parent_.remove_if_empty(); }
+VmDriver::~VmDriver() {
+  ending_ = true;
+  saving_.stop();
+  saving_.join();
+  parent_.remove_if_empty();
+}
 
 Status VmDriver::check(const Spec& spec) const {
   CHECK_OK(oci::check(spec));

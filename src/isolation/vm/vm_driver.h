@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <boost/asio/thread_pool.hpp>
 #include <map>
 #include <memory>
@@ -113,11 +114,12 @@ class VmDriver final : public Driver {
   vm::GuestFiles guest_;
   vm::SavedStates states_;
   std::mutex probe_mutex_, master_mutex_;
-  std::mutex saving_mutex_;                // one machine is saved at a time
+  std::atomic<bool> ending_ = false;       // no more waiting for a machine to come up
   std::shared_ptr<vm::Vmm> chosen_;        // guarded by probe_mutex_
   std::string refusals_;                   // why others were not chosen
   mutable std::mutex mutex_;               // guards what follows: pool threads meet here
   std::map<std::string, Live> live_;
+  asio::thread_pool saving_{1};            // last: its thread uses all of the above
 };
 
 }  // namespace atl::isolation

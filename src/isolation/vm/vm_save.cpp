@@ -15,10 +15,10 @@ namespace {
 constexpr std::size_t kLogBytesMax = 256 * 1024;
 
 // Until the guest's agent says so in its log, or the VMM ends. Nothing but our own agent has run.
-Status await_line(const std::string& log, const ProcessId& vmm, int within_ms) {
+Status await_line(const std::string& log, const ProcessId& vmm, int within_ms, const std::atomic<bool>& ending) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(within_ms);
   const timespec pause{0, 20'000'000};
-  while (std::chrono::steady_clock::now() < until) {
+  while (std::chrono::steady_clock::now() < until && !ending) {
     const auto text = read_file(log, kLogBytesMax);
     if (text.ok() && text->find(vm::kWaits) != std::string::npos) return ok();
     if (!is_alive(vmm)) return make_error(Errc::unavailable, "its VMM ended; its console: " + json_escape(text.ok() ? *text : ""));
@@ -44,9 +44,9 @@ Result<std::string> VmDriver::state_key(const Spec& spec, const vm::Vmm& vmm) {
 void VmDriver::save_ahead(Spec spec, std::shared_ptr<vm::Vmm> vmm) {
   const auto key = state_key(spec, *vmm);
   if (!key.ok() || key->empty() || !states_.begin(*key)) return;
-  // On the pool, whose threads end before the driver does.
-  asio::post(*options_.pool, [this, spec = std::move(spec), vmm, key = *key]() mutable {
-    const std::lock_guard lock(saving_mutex_);
+  // One after the other, and not on the node's pool: a save takes seconds, and what waits for it must
+  // not keep a create or a kill from a thread.
+  asio::post(saving_, [this, spec = std::move(spec), vmm, key = *key]() mutable {
     auto made = make_state(std::move(spec), *vmm);
     if (made.ok()) {
       log_info("a machine was saved for clones", {{"state", key.substr(0, 16)}});
@@ -104,7 +104,7 @@ Result<vm::SavedStatePtr> VmDriver::save_machine(const Spec& spec, const vm::Vmm
   TRY(const ProcessId process, launch(spec, vmm, parts, group));
   TRY(const auto control, make_machine(spec, vmm, group, parts, process));
   CHECK_OK(control->run());
-  CHECK_OK(await_line(spec.log_path, process, options_.save_boot_ms));
+  CHECK_OK(await_line(spec.log_path, process, options_.save_boot_ms, ending_));
   CHECK_OK(vmm.saving()->save(*control, state.get()));
   if (::rename(disk_of(spec.id).c_str(), disk.c_str()) != 0) return os_error("rename", disk);
   return vm::SavedStatePtr(std::make_shared<vm::SavedState>(std::move(parts.memory), std::move(state), disk));
