@@ -151,8 +151,7 @@ Result<Started> OciDriver::receipt_of(const Spec& spec, ProcessId init, const cg
   fields["network"] = "loopback only";
   for (const auto& fact : host_facts_) fields[fact.key()] = fact.value();
   json::array mounts;
-  const json::object config = oci::make_config(plan_of(spec));
-  for (const json::value& mount : config.at("mounts").as_array())
+  for (const json::value& mount : oci::make_mounts(plan_of(spec)))
     mounts.push_back(json::object{{"destination", mount.at("destination")}, {"options", mount.at("options")}});
   fields["mounts"] = std::move(mounts);
   return Started{init, Receipt{std::move(fields)}};

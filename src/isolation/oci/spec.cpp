@@ -39,24 +39,6 @@ void add_sys(json::array& mounts, Runtime runtime) {
     mounts.push_back(bind_mount(path, path, false));
 }
 
-json::array mounts_of(const Plan& plan) {
-  const std::string half_memory = "size=" + std::to_string(plan.spec.limits.memory_bytes / 2);
-  json::array mounts{
-      mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
-      mount("/dev", "tmpfs", "tmpfs", {"nosuid", "noexec", "strictatime", "mode=755", "size=1m", "nr_inodes=4096"}),
-      mount("/dev/pts", "devpts", "devpts",
-            {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", "max=256"}),
-      // Counted in the sandbox's memory as well.
-      mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", json::string(half_memory)})};
-  if (plan.runtime == Runtime::crun)
-    mounts.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
-  add_sys(mounts, plan.runtime);
-  mounts.push_back(bind_mount(kChannelDir, plan.spec.channel_dir, false));
-  // Read-only, so that nobody inside can overwrite the host's file through /proc/1/exe.
-  mounts.push_back(bind_mount(kAgentPath, plan.spec.agent_path, true));
-  return mounts;
-}
-
 json::array capabilities() {
   json::array out;
   for (std::string_view capability : kCapabilities) out.push_back(json::string(capability));
@@ -169,12 +151,30 @@ Status check(const Spec& spec) {
   return in_range("inodes", spec.limits.inodes, rootfs::kInodesMin, rootfs::kInodesMax);
 }
 
+json::array make_mounts(const Plan& plan) {
+  const std::string half_memory = "size=" + std::to_string(plan.spec.limits.memory_bytes / 2);
+  json::array mounts{
+      mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
+      mount("/dev", "tmpfs", "tmpfs", {"nosuid", "noexec", "strictatime", "mode=755", "size=1m", "nr_inodes=4096"}),
+      mount("/dev/pts", "devpts", "devpts",
+            {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", "max=256"}),
+      // Counted in the sandbox's memory as well.
+      mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", json::string(half_memory)})};
+  if (plan.runtime == Runtime::crun)
+    mounts.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
+  add_sys(mounts, plan.runtime);
+  mounts.push_back(bind_mount(kChannelDir, plan.spec.channel_dir, false));
+  // Read-only, so that nobody inside can overwrite the host's file through /proc/1/exe.
+  mounts.push_back(bind_mount(kAgentPath, plan.spec.agent_path, true));
+  return mounts;
+}
+
 json::object make_config(const Plan& plan) {
   json::object config{{"ociVersion", "1.0.2"},
                       {"process", process_of(plan)},
                       {"root", {{"path", plan.root}, {"readonly", false}}},
                       {"hostname", plan.spec.hostname},
-                      {"mounts", mounts_of(plan)},
+                      {"mounts", make_mounts(plan)},
                       {"linux", linux_of(plan)}};
   // Instead of linux.seccomp.
   if (plan.runtime == Runtime::crun)

@@ -41,5 +41,7 @@ std::uint64_t capability_mask();
 Status check(const Spec& spec);
 // The config.json. Pure.
 json::object make_config(const Plan& plan);
+// Its mounts alone.
+json::array make_mounts(const Plan& plan);
 
 }  // namespace atl::isolation::oci

@@ -22,14 +22,25 @@ class Clones : public ::testing::Test {
     // The first boots, and the machine that is saved for the next is made meanwhile.
     for (int i = 0; i < 60 && from != "clone"; ++i) {
       const std::string id = "warm" + std::to_string(i);
-      const auto before = std::chrono::steady_clock::now();
       start(id);
       ASSERT_EQ(world->channel(id).accept_preface().size(), 64u);
-      const auto boot = std::chrono::duration_cast<Millis>(std::chrono::steady_clock::now() - before);
-      if (from != "clone") world->wait(sleep_for(std::max(boot, Millis(1'000))));
       ASSERT_TRUE(world->destroy(id).ok());
+      if (from != "clone") ASSERT_TRUE(wait_until_saved());
     }
     ASSERT_EQ(from, "clone") << "no machine was saved in time";
+  }
+  // A saved machine's disk lies there, and nothing of the one that was saved.
+  bool wait_until_saved() {
+    const std::string node = world->dir() + "/node";
+    const auto until = std::chrono::steady_clock::now() + std::chrono::minutes(3);
+    while (std::chrono::steady_clock::now() < until) {
+      const auto disks = list_dir(node + "/machine-states"), all = list_dir(node);
+      const bool saved = disks.ok() && !disks->empty();
+      const auto is_saving = [](const std::string& name) { return name.rfind("savemicrovm", 0) == 0; };
+      if (saved && all.ok() && std::none_of(all->begin(), all->end(), is_saving)) return true;
+      world->wait(sleep_for(Millis(20)));
+    }
+    return false;
   }
   void start(const std::string& id) {
     const auto started = world->start(world->spec(id));

@@ -11,7 +11,7 @@
 #include "isolation/vm/qemu.h"
 #include "isolation/vm/saved_states.h"
 #include "isolation/vm/tsc.h"
-#include "isolation/vm/unix_socket.h"
+#include "isolation/unix_socket.h"
 
 namespace atl::isolation::vm {
 namespace {

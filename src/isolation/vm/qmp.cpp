@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "isolation/vm/unix_socket.h"
+#include "isolation/unix_socket.h"
 
 namespace atl::isolation::vm {
 namespace {

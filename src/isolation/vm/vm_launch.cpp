@@ -3,7 +3,7 @@
 #include "base/fs.h"
 #include "isolation/log_tail.h"
 #include "isolation/oci/stdio.h"
-#include "isolation/vm/unix_socket.h"
+#include "isolation/unix_socket.h"
 #include "isolation/vm/vm_parts.h"
 
 // From a sandbox's files to a machine that is made and has not run yet.
@@ -33,7 +33,7 @@ Result<VmDriver::Parts> VmDriver::gather(const Spec& spec, vm::SavedStatePtr sav
   }
   TRY(parts.log, open_fd(spec.log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
   TRY(parts.vmm_log, open_fd(dir_of(spec.id) + "/vmm.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
-  TRY(parts.control, vm::listen_unix(dir_of(spec.id) + "/control.sock", 0600));
+  TRY(parts.control, listen_unix(dir_of(spec.id) + "/control.sock", 0600));
   TRY(parts.boot, vm::open_boot_channel());
   return parts;
 }

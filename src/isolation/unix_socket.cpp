@@ -1,4 +1,4 @@
-#include "isolation/vm/unix_socket.h"
+#include "isolation/unix_socket.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -8,7 +8,7 @@
 
 #include "base/fs.h"
 
-namespace atl::isolation::vm {
+namespace atl::isolation {
 namespace {
 
 struct Named {
@@ -53,4 +53,4 @@ Result<UniqueFd> connect_unix(const std::string& path) {
   return fd;
 }
 
-}  // namespace atl::isolation::vm
+}  // namespace atl::isolation
