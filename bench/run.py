@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "e2e")]
 
 from bare import Engine, Helper  # noqa: E402
-from harness import Instance  # noqa: E402
+from harness import Instance, cache_folder  # noqa: E402
 from measure import MEASUREMENTS, Lease  # noqa: E402
 from report import goals, print_goals, print_table, summary  # noqa: E402
 from wire import Sandbox, Wire  # noqa: E402
@@ -160,7 +160,7 @@ def main():
     options = arguments()
     if os.geteuid() != 0:
         sys.exit("bench/run.py starts an Atoll of its own, so it must be root")
-    cache = Path(os.environ.get("ATOLL_CACHE", "/var/cache/atoll"))
+    cache = cache_folder()
     result = {"when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(cache), "quick": options.quick, "first": options.first}
     with frozen(options.build) as build, Instance(cache, build) as instance:
         if options.first:

@@ -6,7 +6,8 @@ port and by host names with TLS, and writes the result as a table into the READM
     sudo tests/clients/matrix.py --only js-2.19  what has this in its name; the other rows stay as they were
     sudo tests/clients/matrix.py --no-readme
 
-It starts an Atoll of its own from a build and leaves nothing behind. `./check` runs a small part of it.
+It starts an Atoll of its own from a build and leaves nothing behind. What the cache lacks is made first: the
+templates (that of the code interpreter takes minutes), runsc, the clients. `./check` runs a small part of it.
 """
 import argparse
 import datetime
@@ -20,6 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 sys.path.insert(0, str(TOP / "tests" / "e2e"))
+from harness import INSTALLED  # noqa: E402
 from names import Names  # noqa: E402
 from test_domain import DOMAIN, DomainInstance  # noqa: E402
 
@@ -120,17 +122,31 @@ def write_readme(text):
     readme.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
 
 
+def prepare(cache, wanted, tiers):
+    installed = Path(INSTALLED)
+    steps = [["templates/build", "base", "--root", cache, "--from", installed]]
+    if any(c.kind.startswith("interpreter") for c in wanted):
+        steps.append(["templates/build", "code-interpreter-v1", "--root", cache, "--from", installed])
+    if "gvisor" in tiers:
+        steps.append(["tools/build-runsc", cache / "runtimes", installed / "runtimes"])
+    steps.append(["tools/clients", cache / "clients", *(c.name for c in wanted)])
+    for step in steps:
+        subprocess.run([str(word) for word in step], cwd=TOP, check=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path(os.environ.get("ATOLL_CACHE", "/var/cache/atoll")))
     parser.add_argument("--build", type=Path, default=TOP / "build")
     parser.add_argument("--only", default="", help="runs what has this in its name, as in python-2.63.0")
-    parser.add_argument("--tiers", default="container,gvisor")
+    parser.add_argument("--tiers", default="container,gvisor", help="any less, and the README is left as it is")
     parser.add_argument("--no-readme", action="store_true")
     options = parser.parse_args()
     tiers = options.tiers.split(",")
     wanted = [c for c in clients(options.cache) if options.only in c.name]
-    subprocess.run([TOP / "tools" / "clients", options.cache / "clients", *(c.name for c in wanted)], check=True)
+    if not wanted:
+        parser.error(f"no client has {options.only!r} in its name")
+    prepare(options.cache, wanted, tiers)
     logs = Path(tempfile.mkdtemp(prefix="atoll-matrix-"))
     os.environ.update(ATOLL_CACHE=str(options.cache), ATOLL_BUILD=str(options.build))
     columns = [tier + mode for mode in ("", ", TLS") for tier in tiers]
@@ -150,7 +166,7 @@ def main():
                 for failure in results[column][1]:
                     print(f"    {failure}", flush=True)
             record[client.name] = {"day": day, "results": {column: cell(result) for column, result in results.items()}}
-    if not options.no_readme:
+    if not options.no_readme and set(tiers) == {"container", "gvisor"}:
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
         columns = [tier + mode for mode in ("", ", TLS") for tier in ("container", "gvisor")]
         write_readme("TLS: `E2B_DOMAIN` alone, by host names. Numbers are steps of a scenario.\n\n"

@@ -10,6 +10,16 @@ import urllib.request
 from pathlib import Path
 
 START_SECONDS_MAX = 60
+INSTALLED = "/var/lib/atoll"  # where ./setup keeps templates and runtimes; ./check has a cache of its own
+
+
+def cache_folder():
+    """The first of ATOLL_CACHE, check's cache and what setup made that has the template base."""
+    folders = [os.environ.get("ATOLL_CACHE"), "/var/cache/atoll", INSTALLED]
+    for folder in filter(None, folders):
+        if (Path(folder) / "templates" / "base" / "template.json").exists():
+            return Path(folder)
+    raise SystemExit(f"no template base in {' or '.join(filter(None, folders))}: run ./setup or ./check first")
 
 
 def wait_for(condition, seconds, what):
