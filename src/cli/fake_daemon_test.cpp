@@ -115,7 +115,10 @@ Task<void> FakeDaemon::serve_agent(FakeDaemon& daemon, rpc::Exchange& exchange, 
     process::SendSignalRequest request;
     request.ParseFromString(body);
     daemon.signals.push_back(request.signal());
-    co_await answer(exchange, 200, "");
+    if (daemon.refuses_signals)
+      co_await answer(exchange, 500, R"({"code":"internal","message":"no signal today"})");
+    else
+      co_await answer(exchange, 200, "");
   } else if (path == "/filesystem.Filesystem/Stat") {
     filesystem::StatRequest request;
     request.ParseFromString(body);

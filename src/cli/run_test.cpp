@@ -167,6 +167,18 @@ TEST(Exec, ASignalIsPassedOn) {
   EXPECT_TRUE(daemon.killed.empty());
 }
 
+TEST(Exec, ASignalThatCannotBePassedOnEndsItHere) {
+  FakeDaemon daemon;
+  daemon.sandboxes = {"abc1"};
+  daemon.script = hang;
+  daemon.refuses_signals = true;
+  Interrupts interrupts(daemon.loop.get_executor());
+  FakeConsole console;
+  console.on_write = [&] { if (interrupts.count() == 0) interrupts.inject(SIGINT); };
+  EXPECT_EQ(daemon.run({"exec", "abc1", "--", "x"}, console, &interrupts), 130);
+  EXPECT_EQ(daemon.signals, std::vector<int>{SIGINT});
+}
+
 TEST(Exec, ASecondInterruptKillsIt) {
   FakeDaemon daemon;
   daemon.sandboxes = {"abc1"};

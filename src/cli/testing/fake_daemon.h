@@ -37,6 +37,7 @@ struct FakeDaemon {
   std::map<std::string, std::string> rest;  // answers to GET, by path
   bool stdin_closed = false;
   std::vector<int> signals;
+  bool refuses_signals = false;
   std::map<std::string, std::string> files;
   filesystem::ListDirResponse listing;
   // Writes the events of a process; the default says "out", "err" and exit code 7.

@@ -1,8 +1,15 @@
 #include "isolation/oci/spec.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <functional>
 
 #include "isolation/oci/verify.h"
+#include "rootfs/user_namespace.h"
 
 namespace atl::isolation::oci {
 namespace {
@@ -147,6 +154,39 @@ TEST(Confinement, WhatTheKernelDoesNotSayIsAFailure) {
   EXPECT_FALSE(parse_confinement("").ok());
   EXPECT_FALSE(parse_confinement("Seccomp:\t2\nSeccomp_filters:\tx\n").ok());
   EXPECT_FALSE(parse_confinement("Seccomp:\t2\nCapBnd:\t0\nCapEff:\t0\nNoNewPrivs:\t0\n").ok());
+}
+
+// The owner that verify_owner finds for a child that ran `enter`; it asks for `asked`.
+Status owner_seen(const std::function<int()>& enter, uid_t asked) {
+  int ready[2];
+  EXPECT_EQ(::pipe(ready), 0);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const char entered = enter() == 0 ? 'y' : 'n';
+    [[maybe_unused]] const ssize_t n = ::write(ready[1], &entered, 1);
+    for (;;) ::pause();
+  }
+  char entered = 0;
+  EXPECT_EQ(::read(ready[0], &entered, 1), 1);
+  EXPECT_EQ(entered, 'y');
+  Status seen = verify_owner("/proc/" + std::to_string(pid), asked);
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+  for (const int fd : ready) ::close(fd);
+  return seen;
+}
+
+TEST(Owner, IsWhoMadeTheNamespace) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  constexpr std::uint32_t kFirst = 3'700'000'000;
+  const auto users = rootfs::make_user_namespace(kFirst, 65536);
+  ASSERT_TRUE(users.ok()) << users.error().message;
+  const auto join = [&] { return ::setns(users->get(), CLONE_NEWUSER); };
+  EXPECT_TRUE(owner_seen(join, kFirst).ok());
+  EXPECT_FALSE(owner_seen(join, kFirst + 65536).ok());
+  const Status by_root = owner_seen([] { return ::unshare(CLONE_NEWUSER); }, kFirst);
+  ASSERT_FALSE(by_root.ok());
+  EXPECT_NE(by_root.error().message.find("belongs to user 0"), std::string::npos) << by_root.error().message;
 }
 
 }  // namespace

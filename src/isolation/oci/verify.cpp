@@ -54,17 +54,6 @@ Status verify_id_map(const std::string& path, std::uint32_t base) {
   return weaker(path + " is not 0 " + std::to_string(base) + " " + std::to_string(limits::uid_range_size));
 }
 
-// Who the kernel charges for what is made inside; see rootfs/user_namespace.h.
-Status verify_owner(const Plan& plan, const std::string& proc) {
-  if (plan.runtime != Runtime::crun) return ok();
-  TRY(const UniqueFd users, open_fd(proc + "/ns/user", O_RDONLY));
-  uid_t owner = 0;
-  if (::ioctl(users.get(), NS_GET_OWNER_UID, &owner) != 0) return os_error("ioctl(NS_GET_OWNER_UID)", proc);
-  if (owner == plan.spec.uid_base) return ok();
-  return weaker("its user namespace belongs to user " + std::to_string(owner) + " of the host, not to " +
-                std::to_string(plan.spec.uid_base));
-}
-
 Status verify_confinement(const Plan& plan, const Confinement& found) {
   if (found.seccomp_mode != 2 || found.seccomp_filters < 1) return weaker("no system call filter is on process 1");
   if (plan.runtime != Runtime::crun) return ok();
@@ -120,13 +109,22 @@ Result<Confinement> parse_confinement(std::string_view status) {
   return out;
 }
 
+Status verify_owner(const std::string& proc, uid_t owner) {
+  TRY(const UniqueFd users, open_fd(proc + "/ns/user", O_RDONLY));
+  uid_t found = 0;
+  if (::ioctl(users.get(), NS_GET_OWNER_UID, &found) != 0) return os_error("ioctl(NS_GET_OWNER_UID)", proc);
+  if (found == owner) return ok();
+  return weaker("its user namespace belongs to user " + std::to_string(found) + " of the host, not to " +
+                std::to_string(owner));
+}
+
 Result<json::object> verify(const Plan& plan, pid_t init, const cgroup::Group& group) {
   const std::string proc = "/proc/" + std::to_string(init);
   TRY(const std::string status, read_file(proc + "/status", 65536));
   TRY(const Confinement found, parse_confinement(status));
   CHECK_OK(verify_confinement(plan, found));
   TRY(json::object namespaces, verify_namespaces(plan, proc));
-  CHECK_OK(verify_owner(plan, proc));
+  if (plan.runtime == Runtime::crun) CHECK_OK(verify_owner(proc, plan.spec.uid_base));
   CHECK_OK(verify_id_map(proc + "/uid_map", plan.spec.uid_base));
   CHECK_OK(verify_id_map(proc + "/gid_map", plan.spec.uid_base));
   CHECK_OK(verify_membership(group, init));

@@ -15,6 +15,10 @@ struct Confinement {
 };
 Result<Confinement> parse_confinement(std::string_view proc_status);
 
+// Who the kernel charges for what is made inside (rootfs/user_namespace.h): the user namespace of the
+// process at `proc` (/proc/PID) must have been made by user `owner` of the host.
+Status verify_owner(const std::string& proc, uid_t owner);
+
 // Looks at the running sandbox as the kernel shows it, and refuses it (Errc::unsupported) where
 // anything is weaker than the plan. What it found becomes the receipt's fields.
 Result<json::object> verify(const Plan& plan, pid_t init, const cgroup::Group& group);
